@@ -1,0 +1,136 @@
+//! The settings: typed, unknown keys refused, file < environment < flags, every key commented in `config/default.yaml`.
+//!
+//! Settings never change a value: what decides values stands in the topology.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::Span;
+
+/// The defaults, which are also their documentation.
+pub const DEFAULTS: &str = include_str!("../../config/default.yaml");
+
+/// All settings.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    pub data_dir: PathBuf,
+    pub kafka: KafkaSettings,
+    pub online: OnlineSettings,
+    pub offline: OfflineSettings,
+    pub epoch: EpochSettings,
+    /// `None` is `off`.
+    pub idle_after: Option<Span>,
+    pub workers: usize,
+    pub bounds: Bounds,
+    pub http: HttpSettings,
+    pub log: LogSettings,
+}
+
+/// See `config/default.yaml`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaSettings {
+    pub brokers: String,
+    pub group: String,
+    pub queue_kbytes: u32,
+    pub options: BTreeMap<String, String>,
+}
+
+/// See `config/default.yaml`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OnlineSettings {
+    pub store: OnlineKind,
+    pub redis: RedisSettings,
+}
+
+/// Which online store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnlineKind {
+    Redis,
+    Embedded,
+    None,
+}
+
+/// See `config/default.yaml`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedisSettings {
+    pub url: String,
+    pub cluster: bool,
+    pub username: Option<String>,
+    pub password: Option<String>,
+    pub ca_file: Option<PathBuf>,
+    pub cert_file: Option<PathBuf>,
+    pub key_file: Option<PathBuf>,
+    pub timeout: Span,
+    pub entities_per_call: usize,
+    pub calls_per_pipeline: usize,
+}
+
+/// See `config/default.yaml`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OfflineSettings {
+    pub store: OfflineKind,
+    pub url: String,
+    pub options: BTreeMap<String, String>,
+    pub commit_interval: Span,
+    pub commit_bytes: u64,
+}
+
+/// Which offline store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OfflineKind {
+    Delta,
+    None,
+}
+
+/// See `config/default.yaml`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EpochSettings {
+    pub interval: Span,
+    pub max_rows: usize,
+    pub max_records: usize,
+}
+
+/// See `config/default.yaml`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bounds {
+    pub outbox_bytes: u64,
+    pub cache_bytes: u64,
+    pub block_cache_bytes: u64,
+    pub write_buffer_bytes: u64,
+    pub open_files: i32,
+    pub shutdown: Span,
+}
+
+/// See `config/default.yaml`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpSettings {
+    pub listen: String,
+}
+
+/// See `config/default.yaml`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogSettings {
+    pub level: String,
+    pub format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}

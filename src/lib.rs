@@ -1,0 +1,23 @@
+//! Kappa turns Kafka topics into machine-learning features with one code path.
+//!
+//! A record's way, and the order of the rooms from the top down: `cli` assembles and runs; `http` answers beside it;
+//! `runtime` owns threads and the only clock; `task` is the pure core; `sink` and `source` are the edges; `state`
+//! keeps what a restart needs; `aggregate` and `window` are the folds; `decode` and `expr` turn bytes into columns;
+//! `topology` is the meaning; `config`, `metrics`, `time` and `error` are the ground. Imports point down only.
+
+pub mod aggregate;
+pub mod cli;
+pub mod config;
+pub mod decode;
+pub mod error;
+pub mod expr;
+pub mod http;
+pub mod metrics;
+pub mod runtime;
+pub mod sink;
+pub mod source;
+pub mod state;
+pub mod task;
+pub mod time;
+pub mod topology;
+pub mod window;

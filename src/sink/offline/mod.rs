@@ -1,0 +1,1 @@
+//! The offline store: every feature row exactly once, in a Delta table per (topology, entity, version).
