@@ -8,7 +8,7 @@
 //! - head: [`HEAD_BYTES`], and for each feature its accumulator and the value of the previous row;
 //! - accumulators: count 9 (value, flag); sum of int64 17 (128 bits), of double 25 (twice double precision, count);
 //!   avg 33 (sum and count); last 17 and the value; min and max the value, or in a sliding window a queue of at most
-//!   size/slide + 1 entries of a start and a value;
+//!   size/slide + 1 entries of a start and a value (inputs in random order need about the logarithm of that);
 //! - tiles: features with the same size and slide share one queue of at most size/slide + 1 tiles, each
 //!   [`TILE_BYTES`] and for each feature its part (count 3, sum 9 or 17, avg 20; min, max and last live in the head);
 //! - a timer: [`TIMER_BYTES`].
@@ -113,6 +113,7 @@ pub struct FeatureExplained {
 pub struct Tiles {
     pub window: String,
     pub tiles_at_most: u64,
+    /// 0 when all its features live in the head.
     pub bytes_per_tile: u64,
     pub features: Vec<String>,
 }
@@ -263,10 +264,11 @@ fn explain_feature(plan: &Plan, entity: &EntityPlan, feature: &FeaturePlan) -> F
 }
 
 fn tiles(size: i64, slide: i64, features: &[&FeaturePlan]) -> Tiles {
+    let parts: u64 = features.iter().map(|feature| tile_bytes(feature)).sum();
     Tiles {
         window: Window::Sliding { size, slide }.to_string(),
         tiles_at_most: slides(size, slide) + 1,
-        bytes_per_tile: TILE_BYTES + features.iter().map(|feature| tile_bytes(feature)).sum::<u64>(),
+        bytes_per_tile: if parts > 0 { TILE_BYTES + parts } else { 0 },
         features: features.iter().map(|feature| feature.name.clone()).collect(),
     }
 }
@@ -363,7 +365,10 @@ impl fmt::Display for EntityExplained {
             writeln!(f, "  tiles, one queue for each size and slide")?;
         }
         let tiles = self.tiles.iter().map(|tiles| {
-            let size = format!("at most {} of {} B", tiles.tiles_at_most, tiles.bytes_per_tile);
+            let size = match tiles.bytes_per_tile {
+                0 => "kept in the head".to_string(),
+                bytes => format!("at most {} of {bytes} B", tiles.tiles_at_most),
+            };
             [tiles.window.clone(), size, tiles.features.join(", ")]
         });
         table(f, tiles)?;
