@@ -3,6 +3,8 @@
 //! Always holds: every key that occurs in the epochs is picked exactly once, in its newest row. Pure; what is picked
 //! borrows nothing, so that the caller may keep the epochs as they are.
 
+use std::borrow::Borrow;
+
 use arrow::array::{Array, StringArray};
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
@@ -23,11 +25,12 @@ pub struct Picks {
 
 /// The newest row of every key of entity `entity` in `epochs` (of one task, oldest first); batches without one are left
 /// out. Oldest batch first.
-pub fn newest(epochs: &[Epoch], entity: usize) -> Result<Vec<Picks>> {
+pub fn newest<E: Borrow<Epoch>>(epochs: &[E], entity: usize) -> Result<Vec<Picks>> {
     let mut seen: HashSet<&[u8], RandomState> = HashSet::default();
     let mut found = Vec::new();
     for (epoch, pending) in epochs.iter().enumerate().rev() {
-        for (rows, batch) in pending.rows.iter().enumerate().rev().filter(|(_, batch)| batch.entity == entity) {
+        for (rows, batch) in pending.borrow().rows.iter().enumerate().rev().filter(|(_, batch)| batch.entity == entity)
+        {
             let keys = batch.rows.columns().first().and_then(|keys| keys.as_any().downcast_ref::<StringArray>());
             let keys = keys.ok_or_else(|| Error::internal("pending rows do not begin with their keys"))?;
             seen.reserve(keys.len());

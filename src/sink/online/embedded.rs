@@ -26,7 +26,7 @@ const SWEEP: usize = 1_000;
 const FOREVER: Millis = Millis::MAX;
 
 /// Gives the time, in ms since 1970.
-pub type Clock = Arc<dyn Fn() -> Millis + Send + Sync>;
+pub type Clock = Box<dyn Fn() -> Millis + Send + Sync>;
 
 /// The port on a [`Store`].
 #[derive(Clone)]

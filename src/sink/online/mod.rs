@@ -2,9 +2,9 @@
 //!
 //! One port, two stores behind it ([`RedisStore`], [`EmbeddedStore`]), one suite over both. What is stored is plain
 //! text ([`text`]), what wins is decided by [`Position`] inside the store, and only the newest of what is pending is
-//! sent ([`coalesce`]). Left out: retrying, which is the caller's, and any clock.
+//! sent ([`newest`]). Left out: retrying, which is the caller's, and any clock.
 
-pub mod coalesce;
+mod coalesce;
 mod embedded;
 #[cfg(test)]
 mod fixture;
@@ -19,7 +19,8 @@ use std::collections::BTreeMap;
 use arrow::array::RecordBatch;
 use futures::future::BoxFuture;
 
-pub use self::embedded::EmbeddedStore;
+pub use self::coalesce::{Picks, newest};
+pub use self::embedded::{Clock, EmbeddedStore};
 pub use self::position::Position;
 pub use self::redis::RedisStore;
 use crate::error::Result;
@@ -54,15 +55,15 @@ pub trait OnlineStore: Send + Sync {
     /// The hash stored under an online key (`features:u42`), or `None`.
     fn get<'a>(&'a self, online_key: &'a str) -> BoxFuture<'a, Result<Option<OnlineHash>>>;
     /// Publishes how far a partition has come: (generation, next offset, watermark); never takes it back. Also the
-    /// store's own watermark: written after the rows, on the same connection, so that a store which lost data shows an
-    /// older one. Then it is `Unavailable` and nothing is written, until [`Self::check`] has named the partition.
+    /// store's own watermark: written after the rows, on the same connection. A store that is found to have lost what
+    /// it acknowledged keeps showing so, and nothing is written, until [`Self::check`] has named the partition.
     fn set_progress<'a>(&'a self, partition: i32, progress: Progress) -> BoxFuture<'a, Result<()>>;
     /// What [`Self::set_progress`] stored last.
     fn progress<'a>(&'a self, partition: i32) -> BoxFuture<'a, Result<Option<Progress>>>;
     /// The partitions of `expected` (what was acknowledged, from the caller's own state) whose rows the store may have
     /// lost: their stored progress is missing or behind, or a server of a cluster is not the one that took them. They
-    /// must be published again from state, and then their progress. Asked at start, after an `Unavailable`, and now
-    /// and then.
+    /// must be published again from state, and only then their progress: it vouches for the rows before it. Asked at
+    /// start, after an `Unavailable`, and now and then.
     fn check<'a>(&'a self, expected: &'a [(i32, Progress)]) -> BoxFuture<'a, Result<Vec<i32>>>;
 }
 

@@ -195,6 +195,11 @@ impl<'a> OnlineKey<'a> {
         out.extend_from_slice(self.after.as_bytes());
     }
 
+    /// Whether some entity key has this online key.
+    pub fn can_be(&self, online_key: &str) -> bool {
+        online_key.strip_prefix(self.before).is_some_and(|rest| rest.ends_with(self.after))
+    }
+
     /// The online key of this entity key.
     pub fn text(&self, id: &str) -> String {
         [self.before, id, self.after].concat()

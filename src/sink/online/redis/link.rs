@@ -120,13 +120,14 @@ impl Door {
                 configuration("set online.redis.username and KAPPA_ONLINE__REDIS__PASSWORD to a user of that server")
             }
             ("NOPERM", _) => configuration(
-                "grant the user the online keys, the key kappa:* and +@read +@write +@scripting +info +ping",
+                "grant the user the online keys, the key kappa:* and +@read +@write +@scripting +info +ping, in a cluster also \
+                 +cluster|slots",
             ),
             (_, ErrorKind::InvalidClientConfig | ErrorKind::RESP3NotSupported) => configuration("check online.redis"),
             ("ERR", _) if e.detail().is_some_and(|text| text.contains("unknown command")) => {
                 configuration("the server must know EVALSHA and Lua's cmsgpack and cjson: use Redis 5 or later")
             }
-            ("ERR", _) if e.detail().is_some_and(|text| text.contains("user_script")) => {
+            ("ERR", _) if e.detail().is_some_and(|text| text.contains("@user_script")) => {
                 Error::internal(format!("Redis at {name}: the script failed: {e}"))
             }
             _ => Error::unavailable(format!(

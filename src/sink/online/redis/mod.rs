@@ -23,10 +23,11 @@ use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, 
 
 use self::encode::Encoder;
 use self::link::{Door, Link};
-use super::text::RowText;
+use super::text::{OnlineKey, RowText};
 use super::{OnlineBatch, OnlineHash, OnlineStore, Progress};
 use crate::config::RedisSettings;
 use crate::error::{Error, Result};
+use crate::topology::EntityPlan;
 
 /// The one policy that never evicts.
 const NO_EVICTION: &str = "noeviction";
@@ -73,7 +74,14 @@ impl RedisStore {
     /// # Errors
     /// Configuration: URL, PEM files, user or permissions are wrong. Unavailable: nobody answers at the URL. Refused:
     /// its `maxmemory-policy` evicts.
-    pub async fn connect(settings: &RedisSettings, topology: &str) -> Result<Self> {
+    pub async fn connect(settings: &RedisSettings, topology: &str, entities: &[EntityPlan]) -> Result<Self> {
+        let progress_key = format!("kappa:{topology}:progress");
+        if let Some(entity) = entities.iter().find(|entity| OnlineKey::of(entity).can_be(&progress_key)) {
+            return Err(Error::configuration(format!(
+                "entity `{}`: its online key `{}` can be `{progress_key}`, where progress is kept; choose another",
+                entity.name, entity.online_key
+            )));
+        }
         let door = Door::new(settings)?;
         let link = door.open().await.map_err(|e| {
             let start =
@@ -86,7 +94,7 @@ impl RedisStore {
             reader: tokio::sync::Mutex::new(None),
             publish: Script::new(include_str!("publish.lua")),
             progress: Script::new(include_str!("progress.lua")),
-            progress_key: format!("kappa:{topology}:progress"),
+            progress_key,
             entities_per_call: settings.entities_per_call.clamp(1, 1024),
             calls_per_pipeline: settings.calls_per_pipeline.clamp(1, 1024),
             acknowledged: Mutex::default(),
@@ -191,11 +199,9 @@ impl RedisStore {
         let outcome = one_call(link, &self.progress, &call).await;
         let answer = self.door.settle(&mut slot, outcome)?;
         if answer == Value::Int(-1) {
-            return Err(Error::unavailable(format!(
-                "Redis at {} has lost data of partition {partition}: it no longer shows the progress that it had \
-                 acknowledged; the partition is published again from state",
-                self.door.name
-            )));
+            // Nothing is written over the gap: it must still show when it is asked for, also after a restart of ours.
+            tracing::warn!(redis = self.door.name, partition, "the server has lost what it acknowledged");
+            return Ok(());
         }
         self.acknowledged().insert(partition, progress);
         Ok(())
@@ -227,11 +233,14 @@ impl RedisStore {
         let stored = self.stored(&mut slot, &partitions).await?;
         let mut lost = Vec::new();
         for ((partition, expected), (stored, written_by)) in expected.iter().zip(stored) {
-            if stored.is_none_or(|stored| stored.is_behind(expected)) || written_by != servers {
-                self.acknowledged().remove(partition);
+            let mut acknowledged = self.acknowledged();
+            let known = acknowledged.get(partition).filter(|known| expected.is_behind(known)).unwrap_or(expected);
+            if stored.is_none_or(|stored| stored.is_behind(known)) || written_by != servers {
+                acknowledged.remove(partition);
                 lost.push(*partition);
             } else {
-                self.acknowledged().insert(*partition, *expected);
+                let known = *known;
+                acknowledged.insert(*partition, known);
             }
         }
         *self.servers.lock().unwrap_or_else(PoisonError::into_inner) = servers;

@@ -15,7 +15,8 @@ if stored then
   stored = is_json and decoded
 end
 if ARGV[3] ~= '' and (not stored or is_behind(stored, cjson.decode(ARGV[3]))) then return -1 end
-if stored and not is_behind(stored, cjson.decode(ARGV[2])) then return 0 end
+local progress = cjson.decode(ARGV[2])
+if stored and is_behind(progress, stored) then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 if ARGV[4] ~= '' then redis.call('HSET', KEYS[1], ARGV[1] .. ':servers', ARGV[4]) end
 return 1
