@@ -4,8 +4,12 @@
 //! Kafka time, `@5 tombstone` no value, `@5 raw:...` exactly these bytes. Offsets count from 0. A row reads
 //! `offset.sequence #ordinal entity:key T=... known=... [values]`.
 
-use crate::support::oracle::{LogRecord, PartitionRun, Topology, exact_sum, judge, run_partition, span};
-use crate::support::oracle::{Judged, Window};
+use std::collections::HashMap;
+
+use crate::support::generate::{SmallOptions, random_topology, small};
+use crate::support::oracle::{
+    FeatureRow, Judged, LogRecord, PartitionRun, Topology, Window, exact_sum, judge, run_partition, span,
+};
 
 fn topology(source: &str, features: &str) -> Topology {
     with_entities(source, &format!("  user:\n    key: u\n    features:\n{}", indented(features)))
@@ -71,11 +75,7 @@ fn a_lifetime_count_counts_each_entity_by_itself() {
     check(
         &topology("", COUNT),
         &["@1000 u=a ts=1000", "@2000 u=b ts=2000", "@3000 u=a ts=3000"],
-        &[
-            "0.0 #0 0:a T=1000 known=1000 [1]",
-            "1.0 #1 0:b T=2000 known=2000 [1]",
-            "2.0 #2 0:a T=3000 known=3000 [2]",
-        ],
+        &["0.0 #0 0:a T=1000 known=1000 [1]", "1.0 #1 0:b T=2000 known=2000 [1]", "2.0 #2 0:a T=3000 known=3000 [2]"],
     );
 }
 
@@ -237,12 +237,14 @@ fn an_out_of_order_record_joins_two_runs() {
 fn a_session_is_made_of_all_records_whatever_where_takes() {
     check(
         &topology("", "c: {count: '*', where: \"e = 'x'\", window: {session: 10ms}}"),
-        &["@100 u=a e=x ts=100", "@108 u=a e=y ts=108", "@116 u=a e=x ts=116", "@126 u=b e=y ts=126", "@127 u=b e=y ts=127"],
         &[
-            "0.0 #0 0:a T=100 known=100 [1]",
-            "2.0 #1 0:a T=116 known=116 [2]",
-            "4.0 #2 0:a T=127 known=127 [0]",
+            "@100 u=a e=x ts=100",
+            "@108 u=a e=y ts=108",
+            "@116 u=a e=x ts=116",
+            "@126 u=b e=y ts=126",
+            "@127 u=b e=y ts=127",
         ],
+        &["0.0 #0 0:a T=100 known=100 [1]", "2.0 #1 0:a T=116 known=116 [2]", "4.0 #2 0:a T=127 known=127 [0]"],
     );
 }
 
@@ -318,11 +320,7 @@ fn a_timer_that_a_future_clock_reaches_is_known_when_the_record_came() {
     check(
         &topology("", COUNT_1S),
         &["@1000 u=a ts=1000", "@1500 u=a ts=9000"],
-        &[
-            "0.0 #0 0:a T=1000 known=1000 [1]",
-            "1.0 #1 0:a T=3000 known=1500 [0]",
-            "1.1 #2 0:a T=9000 known=1500 [1]",
-        ],
+        &["0.0 #0 0:a T=1000 known=1000 [1]", "1.0 #1 0:a T=3000 known=1500 [0]", "1.1 #2 0:a T=9000 known=1500 [1]"],
     );
 }
 
@@ -392,11 +390,7 @@ fn the_empty_string_is_a_key_and_one_null_part_is_a_null_key() {
     let run = check(
         &with_entities("", &entities),
         &["@1 u= n=-7 ts=1", "@2 u= n=null ts=2"],
-        &[
-            "0.0 #0 0: T=1 known=1 [1]",
-            r#"0.1 #1 1:["",-7] T=1 known=1 [1]"#,
-            "1.0 #2 0: T=2 known=2 [2]",
-        ],
+        &["0.0 #0 0: T=1 known=1 [1]", r#"0.1 #1 1:["",-7] T=1 known=1 [1]"#, "1.0 #2 0: T=2 known=2 [2]"],
     );
     assert_eq!(run.counts.null_keys, [0, 1]);
 }
@@ -645,14 +639,79 @@ fn the_law_holds_at_a_later_wall_clock_time_too() {
 
 #[test]
 fn a_window_without_a_slide_has_the_default_one() {
-    let slide = |window: &str| match topology("", &format!("c: {{count: '*', window: {window}}}")).entities[0].features[0]
-        .window
+    let slide = |window: &str| match topology("", &format!("c: {{count: '*', window: {window}}}")).entities[0].features
+        [0]
+    .window
     {
         Window::Sliding { slide, .. } => slide,
         other => panic!("{other:?}"),
     };
-    let slides = [("12s", "1s"), ("12m", "1m"), ("1h", "5m"), ("12h", "1h"), ("24h", "1h"), ("11d", "1h"), ("90d", "1d")];
+    let slides =
+        [("12s", "1s"), ("12m", "1m"), ("1h", "5m"), ("12h", "1h"), ("24h", "1h"), ("11d", "1h"), ("90d", "1d")];
     for (window, expected) in slides {
         assert_eq!(slide(window), span(expected), "{window}");
     }
+}
+
+#[test]
+fn nested_fields_finer_times_and_bounds_are_read_as_declared() {
+    let topology = Topology::from_yaml(
+        "{topology: t, source: {topic: t, event_time: at, max_key_bytes: 4, max_record_bytes: 1KiB, schema: {u: string, \
+         n: {type: int64, path: a.b, on_error: 'null'}, m: {type: int64, path: [a, c]}, at: timestamp_us, \
+         day: timestamp}}, entities: {user: {key: u, features: {n: {last: n, window: lifetime}, \
+         m: {last: m, window: lifetime}, d: {last: day, window: lifetime}}}}}",
+    );
+    check(
+        &topology,
+        &[
+            r#"@0 raw:{"u":"a","at":-1,"a":{"b":1,"c":2},"day":"1970-01-02T00:00:00.001Z"}"#,
+            r#"@1 raw:{"u":"a","at":1999,"a":{"b":"x","c":3}}"#,
+            r#"@2 raw:{"u":"a","at":2000,"a":null}"#,
+            r#"@3 raw:{"u":"a","at":3000,"a":5}"#,
+            r#"@4 raw:{"u":"a","at":4000,"a":{"c":"x"}}"#,
+            r#"@5 raw:{"u":"abcde","at":5000,"a":{"c":4}}"#,
+        ],
+        &["0.0 #0 0:a T=-1 known=0 [1, 2, @86400001]", "1.0 #1 0:a T=1 known=1 [1, 3, @86400001]"],
+    );
+    let log = [
+        r#"@3 raw:{"u":"a","at":3000,"a":5}"#,
+        r#"@5 raw:{"u":"abcde","at":5000}"#,
+        r#"@6 raw:{"u":"abcd","at":6000}"#,
+    ];
+    let counts = run(&topology, &log).counts;
+    assert_eq!((counts.malformed, counts.over_limit, counts.applied), (1, 1, 1));
+    let long = format!("@7 raw:{{\"at\":7000,\"x\":\"{}\"}}", "x".repeat(1024));
+    assert_eq!(run(&topology, &[&long]).counts.over_limit, 1);
+}
+
+#[test]
+fn between_two_rows_of_an_entity_nothing_changes() {
+    let mut compared = 0;
+    for seed in 0..150 {
+        let topology = random_topology(seed).topology;
+        for (partition, mut log) in small(seed, &topology, SmallOptions::of(seed)) {
+            let before = run_partition(&topology, partition, &log);
+            let Some(last) = log.last().map(|record| record.offset) else { continue };
+            // One record of nobody, far ahead, moves the watermark past every timer.
+            let end = 20_000_000_000_000;
+            let value = format!("{{\"ts\":{end}}}").into_bytes();
+            log.push(LogRecord { offset: last + 1, kafka_time: Some(end), key: None, value: Some(value) });
+            let after = run_partition(&topology, partition, &log);
+            let mut rows: HashMap<_, Vec<&FeatureRow>> = HashMap::new();
+            after.rows.iter().for_each(|row| rows.entry((row.entity, row.key.clone())).or_default().push(row));
+            for ((entity, key), rows) in rows {
+                for pair in rows.windows(2).filter(|pair| pair[1].event_time > pair[0].event_time) {
+                    // As of the whole log, so only the rows that timers wrote at its end can be compared.
+                    if pair[1].offset < before.next_offset {
+                        continue;
+                    }
+                    let at = |t| before.values_at(&topology, entity, &key, t).expect("it has rows");
+                    assert_eq!(at(pair[1].event_time - 1), *pair[0].values, "seed {seed}: {}", pair[0]);
+                    assert_eq!(at(pair[1].event_time), *pair[1].values, "seed {seed}: {}", pair[1]);
+                    compared += 1;
+                }
+            }
+        }
+    }
+    assert!(compared > 1_000, "{compared}");
 }

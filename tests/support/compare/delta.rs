@@ -180,7 +180,8 @@ pub fn rows_of_batch(batch: &RecordBatch, topology: &Topology, entity: usize, pa
     let read = || -> Result<Vec<FeatureRow>, Failure> {
         let keys = column(batch, "key", &DataType::Utf8)?;
         let (event_times, known) = (ints(batch, "event_time")?, ints(batch, "known_at")?);
-        let (offsets, sequences, ordinals) = (ints(batch, "offset")?, ints(batch, "sequence")?, ints(batch, "ordinal")?);
+        let (offsets, sequences, ordinals) =
+            (ints(batch, "offset")?, ints(batch, "sequence")?, ints(batch, "ordinal")?);
         let features: Vec<ArrayRef> = topology.entities[entity]
             .features
             .iter()

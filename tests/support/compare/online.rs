@@ -111,8 +111,9 @@ fn wrong_fields(
         let text = hash.get(&feature.name);
         let slack = row.slack.as_ref().map_or(0.0, |slack| slack[index]);
         let same = match (text, feature.value_type()) {
-            (Some(text), Type::Double) => double(text)
-                .is_some_and(|found| same_value(wanted, &Value::Double(found), feature.is_exact(), slack)),
+            (Some(text), Type::Double) => {
+                double(text).is_some_and(|found| same_value(wanted, &Value::Double(found), feature.is_exact(), slack))
+            }
             (text, _) => text == wanted.text().as_ref(),
         };
         if !same {
@@ -147,7 +148,9 @@ pub fn read_redis(url: &str, topology: &Topology) -> redis::RedisResult<StoredHa
                 scan.arg("COUNT").arg(2000).arg("TYPE").arg("hash").query(&mut connection)?;
             for keys in keys.chunks(500) {
                 let mut pipe = redis::pipe();
-                keys.iter().for_each(|key| drop(pipe.cmd("HGETALL").arg(key)));
+                for key in keys {
+                    pipe.cmd("HGETALL").arg(key);
+                }
                 let hashes: Vec<BTreeMap<String, String>> = pipe.query(&mut connection)?;
                 // A hash that expired in between is absent.
                 stored.extend(keys.iter().cloned().zip(hashes).filter(|(_, hash)| !hash.is_empty()));

@@ -116,13 +116,14 @@ impl Shop {
         1 + self.weights.partition_point(|weight| *weight < at).min(self.weights.len() - 1)
     }
 
-    /// Busy days, quiet nights, now and then an hour without any event.
+    /// Busy days, quiet nights, now and then an hour without any event. The factor makes up for the busy hours, in which
+    /// more events take shorter steps.
     fn advance(&mut self) {
         let mean = self.options.length as f64 / self.options.events as f64;
         let hour = (self.now.rem_euclid(86_400_000) / 3_600_000) as f64;
         let quiet = 1.0 + 0.7 * ((hour - 3.0) / 24.0 * std::f64::consts::TAU).cos();
         let share: f64 = self.rng.random();
-        self.now += (-(1.0 - share).ln() * mean * quiet * 0.97).round() as i64;
+        self.now += (-(1.0 - share).ln() * mean * quiet * 1.33).round() as i64;
         if self.rng.random_bool((30.0 / self.options.events as f64).min(0.01)) {
             self.now += 3_600_000;
         }

@@ -114,7 +114,8 @@ impl<'a> Small<'a> {
         if self.options.offset_gaps && self.rng.random_bool(0.05) {
             log.next_offset += self.rng.random_range(1..6);
         }
-        let kafka_time = if self.topology.max_future.is_none() && self.rng.random_bool(0.1) { None } else { Some(kafka) };
+        let kafka_time =
+            if self.topology.max_future.is_none() && self.rng.random_bool(0.1) { None } else { Some(kafka) };
         log.records.push(LogRecord { offset: log.next_offset, kafka_time, key, value });
         log.next_offset += 1;
         log.seen = log.seen.max(time.min(kafka));

@@ -18,7 +18,7 @@ pub const SCHEMA: &str = "{user_id: string, item: int64, event: string, category
                           flag: bool, seen: timestamp_ms, ts: timestamp_ms}";
 
 const SLIDING: [&str; 12] = ["10ms", "25ms", "100ms", "1s", "5s", "12s", "1m", "10m", "1h", "1d", "7d", "30d"];
-const GAPS: [&str; 6] = ["0ms", "5ms", "100ms", "1s", "30s", "30m"];
+const GAPS: [&str; 6] = ["1ms", "5ms", "100ms", "1s", "30s", "30m"];
 const INTS: [&str; 6] = [
     "qty",
     "qty * 3 - 1",
@@ -51,7 +51,8 @@ const WHERES: [&str; 14] = [
     "price * 2 >= qty",
     "qty between 1 and 5",
 ];
-const SOURCE_WHERES: [&str; 4] = ["event != 'noise'", "event is not null", "price is null or price < 1000000", "not flag"];
+const SOURCE_WHERES: [&str; 4] =
+    ["event != 'noise'", "event is not null", "price is null or price < 1000000", "not flag"];
 
 /// The topology of a seed; always valid.
 pub fn random_topology(seed: u64) -> RandomTopology {

@@ -89,20 +89,21 @@ fn project(topology: &Topology, record: &LogRecord, text: &str) -> Option<Vec<Va
                     None => Some(Value::Null),
                     Some(key) => std::str::from_utf8(key).ok().map(|key| Value::Str(key.into())),
                 },
-                FieldFrom::Path(path) => find(&top, path).map_or(Some(Value::Null), |raw| read(raw, field)),
+                FieldFrom::Path(path) => read_path(&top, path, field),
             };
             if field.null_on_error { Some(value.unwrap_or(Value::Null)) } else { value }
         })
         .collect()
 }
 
-/// The raw text at a path; absent when something on the way is no object.
-fn find<'a>(top: &Names<'a>, path: &[String]) -> Option<&'a str> {
-    let mut raw = top.get(&path[0])?.get();
-    for name in &path[1..] {
-        raw = serde_json::from_str::<Names<'a>>(raw).ok()?.get(name)?.get();
+/// The value at a path; null when it or an object on the way is absent or null, `None` when something on the way is
+/// neither null nor an object.
+fn read_path(names: &Names, path: &[String], field: &Field) -> Option<Value> {
+    match (names.get(&path[0]).map(|raw| raw.get()), &path[1..]) {
+        (None | Some("null"), _) => Some(Value::Null),
+        (Some(raw), []) => read(raw, field),
+        (Some(raw), rest) => read_path(&serde_json::from_str::<Names>(raw).ok()?, rest, field),
     }
-    Some(raw)
 }
 
 /// The value of the declared type; `None` when it is of another.

@@ -297,14 +297,7 @@ impl<'a> Oracle<'a> {
             next_offset: 0,
             subjects: BTreeMap::new(),
         };
-        Self {
-            topology,
-            subjects: BTreeMap::new(),
-            timers: BTreeSet::new(),
-            watermark: None,
-            run,
-            sequence: 0,
-        }
+        Self { topology, subjects: BTreeMap::new(), timers: BTreeSet::new(), watermark: None, run, sequence: 0 }
     }
 
     /// One record. Panics where the engine stops: no Kafka time although `max_future` needs one.

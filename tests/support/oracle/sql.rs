@@ -296,8 +296,7 @@ struct Parser<'a> {
 }
 
 /// Binary operators by how loosely they bind.
-const LEVELS: [&[&str]; 5] =
-    [&["or"], &["and"], &["=", "!=", "<", "<=", ">", ">="], &["+", "-"], &["*", "/", "%"]];
+const LEVELS: [&[&str]; 5] = [&["or"], &["and"], &["=", "!=", "<", "<=", ">", ">="], &["+", "-"], &["*", "/", "%"]];
 const COMPARISON: usize = 2;
 
 impl Parser<'_> {

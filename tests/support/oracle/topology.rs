@@ -132,9 +132,8 @@ impl Topology {
             fields.iter().position(|field| field.name == name).unwrap_or_else(|| panic!("no field `{name}`"))
         };
         let entities = object(&root["entities"], "entities");
-        let single = entities.len() == 1;
         let time = |name: &str, default: i64| source.get(name).map_or(default, read_span);
-        let count = |name: &str, default: u64| source.get(name).map_or(default, |v| v.as_u64().expect(name)) as usize;
+        let bytes = |name: &str, default: usize| source.get(name).map_or(default, |size| read_bytes(&text(size)));
         Self {
             name: text(&root["topology"]),
             topic: text(&source["topic"]),
@@ -148,8 +147,8 @@ impl Topology {
                 Some(value) => Some(read_span(value)),
             },
             filter: source.get("where").map(|sql| parse(sql, &fields)),
-            max_record_bytes: count("max_record_bytes", 1 << 20),
-            max_key_bytes: count("max_key_bytes", 1024),
+            max_record_bytes: bytes("max_record_bytes", 1 << 20),
+            max_key_bytes: bytes("max_key_bytes", 1024),
             entities: entities
                 .iter()
                 .map(|(name, entity)| Entity {
@@ -158,10 +157,7 @@ impl Topology {
                         Json::Array(names) => names.iter().map(|name| index(&text(name))).collect(),
                         name => vec![index(&text(name))],
                     },
-                    online_key: entity.get("online_key").map_or_else(
-                        || if single { "features:{id}".into() } else { format!("features:{name}:{{id}}") },
-                        text,
-                    ),
+                    online_key: entity.get("online_key").map_or_else(|| "features:{id}".into(), text),
                     history: !matches!(entity.get("history"), Some(Json::Bool(false)))
                         && entity.get("history").and_then(Json::as_str) != Some("off"),
                     features: object(&entity["features"], "features")
@@ -215,7 +211,7 @@ fn read_feature(name: &str, feature: &Map<String, Json>, fields: &[Field]) -> Fe
         Json::String(word) if word == "lifetime" => Window::Lifetime,
         Json::Object(map) if map.contains_key("session") => Window::Session { gap: read_span(&map["session"]) },
         size => {
-            let size = read_span(size);
+            let size = read_span(size.get("sliding").unwrap_or(size));
             Window::Sliding { size, slide: feature.get("slide").map_or_else(|| default_slide(size), read_span) }
         }
     };
@@ -247,6 +243,18 @@ fn text(value: &Json) -> String {
         Json::String(text) => text.clone(),
         other => other.to_string(),
     }
+}
+
+/// `1MiB`, `64KiB`, `512` or `512B`.
+fn read_bytes(text: &str) -> usize {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let factor = match &text[digits..] {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        other => panic!("`{text}`: no unit `{other}`"),
+    };
+    text[..digits].parse::<usize>().unwrap_or_else(|_| panic!("`{text}` is not a size")) * factor
 }
 
 fn read_span(value: &Json) -> i64 {
