@@ -42,7 +42,7 @@ pub async fn read_dead_letters(url: &str) -> Result<Vec<DeadLetter>, Failure> {
         letters.extend((0..batch.num_rows()).map(|row| DeadLetter {
             partition: partitions[row] as i32,
             offset: offsets[row],
-            class: classes.as_string::<i32>().value(row).to_string(),
+            class: classes.as_string::<i32>().value(row).replace('_', " "),
         }));
     }
     Ok(letters)
