@@ -37,13 +37,6 @@ pub struct Settings {
     pub log: LogSettings,
 }
 
-impl Settings {
-    /// Where the embedded online store lives: its owner writes it, commands read it.
-    pub fn embedded_dir(&self) -> PathBuf {
-        self.data_dir.join("online")
-    }
-}
-
 /// See `config/default.yaml`.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
