@@ -208,7 +208,7 @@ mod tests {
         metrics.entity("user", ["views_1h"]).features[0].updates.add(2);
         metrics.sink("online").errors.add(1);
         metrics.outbox(3, "offline").bytes.set(1024);
-        metrics.set_bound("outbox_bytes", u64::MAX);
+        metrics.set_bound("outbox_bytes", 1 << 30);
         metrics.freshness.observe(0.004);
         let text = metrics.render();
         for line in [
@@ -218,7 +218,7 @@ mod tests {
             "kappa_feature_updates_total{entity=\"user\",feature=\"views_1h\"} 2",
             "kappa_sink_errors_total{sink=\"online\"} 1",
             "kappa_outbox_bytes{partition=\"3\",sink=\"offline\"} 1024",
-            "kappa_bound{name=\"outbox_bytes\"} 9223372036854775807",
+            "kappa_bound{name=\"outbox_bytes\"} 1073741824",
             "kappa_freshness_seconds_count 1",
             "kappa_freshness_seconds_bucket{le=\"0.005\"} 1",
         ] {
