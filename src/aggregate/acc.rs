@@ -55,11 +55,22 @@ pub enum AccKind {
 pub enum Acc {
     Count(u64),
     /// The 128-bit sum in two halves (alignment), and how many.
-    Int { hi: i64, lo: u64, n: u64 },
-    Double { sum: ExactSum, n: u64 },
+    Int {
+        hi: i64,
+        lo: u64,
+        n: u64,
+    },
+    Double {
+        sum: ExactSum,
+        n: u64,
+    },
     Min(Value),
     Max(Value),
-    Newest { t: i64, offset: i64, value: Value },
+    Newest {
+        t: i64,
+        offset: i64,
+        value: Value,
+    },
 }
 
 /// What a fold changed, for the rule of when a row is due.

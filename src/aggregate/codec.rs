@@ -10,7 +10,9 @@ pub struct Corrupt;
 
 impl From<Corrupt> for crate::error::Error {
     fn from(_: Corrupt) -> Self {
-        Self::state("state bytes do not decode: they were written by another version of Kappa, or are damaged; rebuild them with --replay-from 0")
+        Self::state(
+            "state bytes do not decode: they were written by another version of Kappa, or are damaged; rebuild them with --replay-from 0",
+        )
     }
 }
 

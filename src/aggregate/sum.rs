@@ -16,7 +16,11 @@ pub struct ExactSum(Repr);
 #[derive(Debug, Clone, PartialEq)]
 enum Repr {
     /// `(hi << 64 | lo) * 2^exp`; 0 has exponent 0. Two halves, for 16-byte alignment would grow every accumulator.
-    Small { hi: i64, lo: u64, exp: i16 },
+    Small {
+        hi: i64,
+        lo: u64,
+        exp: i16,
+    },
     Big(Box<(BigInt, i16)>),
 }
 

@@ -25,6 +25,7 @@ use tokio::sync::watch;
 
 pub use clock::now;
 pub use observer::{Observer, Progress};
+pub use start::{embedded_dir, open_online};
 pub use versions::{Standing, Version, Versions};
 
 use crate::config::Settings;
@@ -68,7 +69,10 @@ pub struct RunSummary {
 impl std::fmt::Display for RunSummary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { version, records, rows, dead_letters, seconds } = self;
-        write!(f, "version {version}: {records} records in {seconds:.1} s; {rows} rows, {dead_letters} dead letters so far")
+        write!(
+            f,
+            "version {version}: {records} records in {seconds:.1} s; {rows} rows, {dead_letters} dead letters so far"
+        )
     }
 }
 

@@ -43,7 +43,10 @@ impl Observer {
     /// Where everything stands.
     pub fn status(&self) -> serde_json::Value {
         let sinks = self.0.sinks().into_iter().map(|(sink, answer)| {
-            (sink.to_string(), answer.map_or_else(|error| json!({"up": false, "error": error}), |()| json!({"up": true})))
+            (
+                sink.to_string(),
+                answer.map_or_else(|error| json!({"up": false, "error": error}), |()| json!({"up": true})),
+            )
         });
         json!({
             "version": self.0.version(),
@@ -58,7 +61,8 @@ impl Observer {
     /// Ok once every partition is caught up and the sinks answer; otherwise what is missing.
     pub fn ready(&self) -> Result<(), String> {
         self.health()?;
-        let behind: Vec<String> = self.0.partitions().iter().filter(|(_, s)| !s.caught_up).map(|(p, _)| p.to_string()).collect();
+        let behind: Vec<String> =
+            self.0.partitions().iter().filter(|(_, s)| !s.caught_up).map(|(p, _)| p.to_string()).collect();
         if !behind.is_empty() {
             return Err(format!("partitions still behind: {}", behind.join(", ")));
         }

@@ -179,7 +179,8 @@ impl Shared {
     /// Unavailable: it does not answer, or the run has not opened it yet.
     pub async fn get(&self, online_key: &str) -> Result<Option<OnlineHash>> {
         let store = lock(&self.online).clone();
-        let store = store.ok_or_else(|| Error::unavailable("the run has no open online store; try again, or see `online.store`"))?;
+        let store = store
+            .ok_or_else(|| Error::unavailable("the run has no open online store; try again, or see `online.store`"))?;
         store.get(online_key).await
     }
 }

@@ -130,7 +130,8 @@ pub async fn start(
     shared.set_version(serde_json::to_value(&version).unwrap_or_default());
 
     let tasks = open_tasks(&plan, &settings, &versions, &version, &log, &metrics)?;
-    let starts: Vec<_> = tasks.iter().map(|running| (running.task.partition(), running.task.meta().next_offset)).collect();
+    let starts: Vec<_> =
+        tasks.iter().map(|running| (running.task.partition(), running.task.meta().next_offset)).collect();
     for (running, info) in tasks.iter().zip(&log) {
         let (partition, meta) = (running.task.partition(), running.task.meta());
         check_position(&plan, info, meta.next_offset, meta.start_offset)?;

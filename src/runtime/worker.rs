@@ -35,9 +35,14 @@ const PAGE: usize = 4_096;
 pub enum Command {
     Records(KafkaBatch),
     /// The partition had no more below this offset.
-    End { partition: i32, next_offset: i64 },
+    End {
+        partition: i32,
+        next_offset: i64,
+    },
     /// Send every entity's last row to the online store, then go live there.
-    Publish { partition: i32 },
+    Publish {
+        partition: i32,
+    },
 }
 
 /// One task and what belongs to it.
@@ -100,7 +105,9 @@ impl Running {
     /// Adds to the counters what the state has beyond `before`.
     fn count(&mut self, before: &crate::task::Counts) {
         let counts = self.task.meta().counts;
-        for ((counter, (_, now)), (_, before)) in self.metrics.records.iter().zip(counts.classes()).zip(before.classes()) {
+        for ((counter, (_, now)), (_, before)) in
+            self.metrics.records.iter().zip(counts.classes()).zip(before.classes())
+        {
             counter.add(now - before);
         }
         self.metrics.null_keys.add(counts.null_keys - before.null_keys);
@@ -249,7 +256,9 @@ impl Worker {
         let mut from = None;
         loop {
             let page = running.task.publish(from.as_deref(), PAGE)?;
-            if !page.rows.is_empty() && !send(&self.jobs, &self.shared, Job::Rows { partition, rows: page.rows, refresh: None }) {
+            if !page.rows.is_empty()
+                && !send(&self.jobs, &self.shared, Job::Rows { partition, rows: page.rows, refresh: None })
+            {
                 return Ok(());
             }
             match page.next {

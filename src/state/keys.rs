@@ -106,7 +106,8 @@ mod tests {
         let key = |tau, entity, id: &str| Key::Timer { tau, entity, id: id.as_bytes() }.bytes();
         let mut keys = vec![key(5, 0, "b"), key(-1, 1, ""), key(-1, 0, "z"), key(5, 0, "a"), key(i64::MIN, 9, "q")];
         keys.sort();
-        let parsed: Vec<_> = keys.iter().filter_map(|key| parse_timer(key)).map(|(tau, entity, _)| (tau, entity)).collect();
+        let parsed: Vec<_> =
+            keys.iter().filter_map(|key| parse_timer(key)).map(|(tau, entity, _)| (tau, entity)).collect();
         assert_eq!(parsed, [(i64::MIN, 9), (-1, 0), (-1, 1), (5, 0), (5, 0)]);
     }
 

@@ -128,13 +128,14 @@ impl EntityState {
         for (index, (spec, sessions)) in program.sessions.iter().zip(&mut self.sessions).enumerate() {
             let was_shown = sessions.current(spec, at).is_some();
             let mut merged: SmallVec<[(usize, Change); 2]> = SmallVec::new();
-            let place =
-                sessions.touch(spec, record.t, record.oldest_accepted, |aggregate, change| merged.push((aggregate, change)));
+            let place = sessions
+                .touch(spec, record.t, record.oldest_accepted, |aggregate, change| merged.push((aggregate, change)));
             let current = sessions.current(spec, at);
             let shown = place.is_newest && current.is_some();
             if let (false, Some(accs)) = (was_shown, current) {
                 // A session that was over is open again: all that is in it enters.
-                merged = accs.iter().enumerate().filter(|(_, acc)| !acc.is_empty()).map(|(i, _)| (i, Change::ALL)).collect();
+                merged =
+                    accs.iter().enumerate().filter(|(_, acc)| !acc.is_empty()).map(|(i, _)| (i, Change::ALL)).collect();
             }
             if shown {
                 for (aggregate, change) in merged {
@@ -200,7 +201,10 @@ impl EntityState {
     pub fn encode(&self, program: &Program, out: &mut Vec<u8>) {
         put_i64(out, self.newest);
         put_i64(out, self.kafka_time.wrapping_sub(self.newest));
-        put_i64(out, self.timer.map_or(0, |timer| timer.wrapping_sub(self.newest).wrapping_add(i64::from(timer >= self.newest))));
+        put_i64(
+            out,
+            self.timer.map_or(0, |timer| timer.wrapping_sub(self.newest).wrapping_add(i64::from(timer >= self.newest))),
+        );
         match self.last_row {
             None => out.push(0),
             Some(row) => {

@@ -96,13 +96,8 @@ impl Task {
             },
         };
         let mut scratch = ChunkOverlay::default();
-        let mut chunks = ChunkAccess {
-            overlay: &mut scratch,
-            beneath: Some(&self.chunks),
-            store: self.store.as_ref(),
-            entity,
-            id,
-        };
+        let mut chunks =
+            ChunkAccess { overlay: &mut scratch, beneath: Some(&self.chunks), store: self.store.as_ref(), entity, id };
         let mut due = false;
         while let Some(tau) = state.timer.filter(|tau| *tau <= until) {
             due |= state.fire(program, tau, &mut chunks)? && tau > after;

@@ -123,10 +123,11 @@ impl Program {
                 Place::Lifetime(self.lifetime.len() - 1)
             }
             (Window::Session { gap }, _) => {
-                let index = position_or_push(&mut self.sessions, |spec| spec.gap == gap, || SessionSpec {
-                    gap,
-                    kinds: Vec::new(),
-                });
+                let index = position_or_push(
+                    &mut self.sessions,
+                    |spec| spec.gap == gap,
+                    || SessionSpec { gap, kinds: Vec::new() },
+                );
                 self.sessions[index].kinds.push(kind);
                 Place::Session(index, self.sessions[index].kinds.len() - 1)
             }
@@ -136,8 +137,7 @@ impl Program {
             }
             (Window::Sliding { size, slide }, None) => {
                 let same = |spec: &TileSpec| (spec.size, spec.slide) == (size, slide);
-                let index =
-                    position_or_push(&mut self.tiles, same, || TileSpec { size, slide, kinds: Vec::new() });
+                let index = position_or_push(&mut self.tiles, same, || TileSpec { size, slide, kinds: Vec::new() });
                 self.tiles[index].kinds.push(kind);
                 Place::Tiles(index, self.tiles[index].kinds.len() - 1)
             }

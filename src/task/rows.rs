@@ -203,7 +203,9 @@ impl FeatureBuilder {
                 return sum.is_none();
             }
             (Self::Double(column), Output::Mean, acc) => column.append_option(acc.and_then(Acc::mean)),
-            (column, _, Some(Acc::Min(value) | Acc::Max(value) | Acc::Newest { value, .. })) => column.push_value(value),
+            (column, _, Some(Acc::Min(value) | Acc::Max(value) | Acc::Newest { value, .. })) => {
+                column.push_value(value)
+            }
             (column, ..) => column.push_null(),
         }
         false

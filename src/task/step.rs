@@ -149,13 +149,7 @@ impl Task {
     /// # Errors
     /// Stopped: a record without a Kafka time, a Kafka key that contradicts the partition field, an offset that goes
     /// back. State: the store. The task is to be dropped then; its store holds the last epoch.
-    pub fn step(
-        &mut self,
-        raw: &dyn RawBatch,
-        decoded: &Decoded,
-        evaluated: &Evaluated,
-        from: usize,
-    ) -> Result<usize> {
+    pub fn step(&mut self, raw: &dyn RawBatch, decoded: &Decoded, evaluated: &Evaluated, from: usize) -> Result<usize> {
         let plan = Arc::clone(&self.plan);
         let programs = Arc::clone(&self.programs);
         let key = |entity| KeyColumn::new(entity, &decoded.rows);

@@ -3,4 +3,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod architecture;
+mod generator_cases;
+mod oracle_cases;
 mod source;
+mod verifier_cases;
