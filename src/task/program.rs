@@ -55,7 +55,6 @@ pub enum Output {
 pub struct Reading {
     pub place: Place,
     pub output: Output,
-    pub ty: ValueType,
 }
 
 /// An entity's features, compiled.
@@ -85,11 +84,6 @@ impl Program {
         program
     }
 
-    /// The longest session gap; 0 without sessions.
-    pub fn largest_gap(&self) -> i64 {
-        self.sessions.iter().map(|spec| spec.gap).max().unwrap_or(0)
-    }
-
     fn add(&mut self, feature: &FeaturePlan) {
         let input = self.input(feature);
         let kind = acc_kind(feature);
@@ -105,7 +99,7 @@ impl Program {
             target.exact |= feature.is_exact();
             target.inexact |= !feature.is_exact();
         }
-        self.readings.push(Reading { place, output: output(feature), ty: feature.output_type });
+        self.readings.push(Reading { place, output: output(feature) });
     }
 
     fn input(&mut self, feature: &FeaturePlan) -> usize {

@@ -49,7 +49,7 @@ pub type OnlineHash = BTreeMap<String, String>;
 /// The port. Publishing is idempotent and never takes a value back: a repetition, a retry after a lost answer and a
 /// zombie's late write leave the newest position in place. After an error any part of the batch may have been applied.
 /// An error of kind `Unavailable` is retried by the caller; the store reconnects by itself.
-pub trait OnlineStore: Send + Sync {
+pub trait OnlineStore: Send + Sync + std::fmt::Debug {
     /// Applies the picked rows. An entity whose features are all empty is kept for its plan's `empty_ttl`.
     fn publish<'a>(&'a self, batch: &'a OnlineBatch<'a>) -> BoxFuture<'a, Result<()>>;
     /// The hash stored under an online key (`features:u42`), or `None`.

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::sync::Once;
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use redis::aio::MultiplexedConnection;
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_async::ClusterConnection;
@@ -157,11 +158,15 @@ impl Link {
                 answers.into_iter().try_for_each(|answer| answer.extract_error().map(drop))
             }
             Self::Cluster(connection) => {
-                let sent = calls.cmd_iter().map(|call| {
+                let mut under_way = FuturesUnordered::new();
+                for call in calls.cmd_iter() {
                     let mut connection = connection.clone();
-                    async move { call.exec_async(&mut connection).await }
-                });
-                futures::stream::iter(sent).buffer_unordered(calls.len().max(1)).try_collect().await
+                    under_way.push(async move { call.exec_async(&mut connection).await });
+                }
+                while let Some(outcome) = under_way.next().await {
+                    outcome?;
+                }
+                Ok(())
             }
         }
     }

@@ -160,7 +160,11 @@ impl RedisStore {
         let mut slot = self.writer.lock().await;
         let is_cluster = self.door.ready(&mut slot).await?.is_cluster();
         let groups = if is_cluster { by_slot(&encoder, batch.picks) } else { vec![batch.picks.to_vec()] };
-        let mut calls = groups.iter().flat_map(|group| group.chunks(self.entities_per_call)).peekable();
+        let mut calls = Vec::new();
+        for group in &groups {
+            calls.extend(group.chunks(self.entities_per_call));
+        }
+        let mut calls = calls.into_iter().peekable();
         while calls.peek().is_some() {
             let mut pipeline = Pipeline::with_capacity(self.calls_per_pipeline);
             let mut entities = 0;
