@@ -3,7 +3,8 @@
 
     read_delta.py READER TABLE [--where COLUMN=TEXT] [--count]
 
-READER is duckdb, polars, deltalake, or all: then all three must agree. TABLE is a local directory. Rows come by
+READER is duckdb, polars, deltalake, or all: then all three must agree, each in a process of its own (together in one,
+their threads abort now and then while it ends). TABLE is a local directory. Rows come by
 (partition, ordinal). Times are microseconds since 1970, dates ISO text, bytes hexadecimal: the same for every reader,
 in the years 1 to 9999 too. Needs duckdb 1.4.4, duckdb-ext-delta, polars, deltalake and pyarrow.
 """
@@ -12,6 +13,7 @@ import argparse
 import datetime
 import json
 import pathlib
+import subprocess
 import sys
 
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
@@ -108,16 +110,32 @@ def main():
     parser.add_argument("--count", action="store_true", help="print the number of rows alone")
     options = parser.parse_args()
     where = tuple(options.where.split("=", 1)) if options.where else None
-    readers = list(READERS) if options.reader == "all" else [options.reader]
-    rows = rows_of(readers[0], options.table, where)
-    for other in readers[1:]:
-        if rows_of(other, options.table, where) != rows:
-            sys.exit(f"{readers[0]} and {other} read different rows from {options.table}")
+    if options.reader == "all":
+        print(agreed(options), end="")
+        return
+    rows = rows_of(options.reader, options.table, where)
     if options.count:
         print(len(rows))
         return
     for row in rows:
         print(json.dumps(row, ensure_ascii=False, sort_keys=True))
+
+
+def agreed(options):
+    """What every reader prints, when all print the same."""
+    arguments = [options.table] + (["--where", options.where] if options.where else [])
+    arguments += ["--count"] if options.count else []
+    printed = {}
+    for reader in READERS:
+        run = subprocess.run([sys.executable, __file__, reader, *arguments], stdout=subprocess.PIPE, text=True)
+        if run.returncode != 0:
+            sys.exit(f"{reader} ended with {run.returncode} on {options.table}")
+        printed[reader] = run.stdout
+    first, *others = READERS
+    for other in others:
+        if printed[other] != printed[first]:
+            sys.exit(f"{first} and {other} read different rows from {options.table}")
+    return printed[first]
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use arrow::array::RecordBatch;
 use deltalake::DeltaTable;
-use deltalake::datafusion::common::{Column, ScalarValue};
+use deltalake::datafusion::common::{Column, DataFusionError, ScalarValue, TableReference};
 use deltalake::datafusion::prelude::{DataFrame, Expr, SessionContext, lit};
 use deltalake::delta_datafusion::DeltaSessionContext;
 
@@ -56,7 +56,7 @@ pub async fn read_history(
 
 /// The answer of a SQL query over a version's tables, each under its entity's name, and `dead_letters`.
 ///
-/// Errors: configuration, when the query is wrong or names a table that does not exist.
+/// Errors: configuration, when the query is wrong or names a table that does not exist; unavailable.
 pub async fn query(settings: &OfflineSettings, plan: &Plan, version: u32, sql: &str) -> Result<Vec<RecordBatch>> {
     let place = Place::new(settings);
     let session = session()?;
@@ -65,7 +65,13 @@ pub async fn query(settings: &OfflineSettings, plan: &Plan, version: u32, sql: &
             register(&session, name_of(plan, &spec), &table).await?;
         }
     }
-    let wrong = |e| Error::configuration(format!("the query `{sql}` over version {version} of {}: {e}", plan.topology));
+    let wrong = |e: DataFusionError| {
+        let message = format!("the query `{sql}` over version {version} of {}: {e}", plan.topology);
+        match e.find_root() {
+            DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => Error::unavailable(message),
+            _ => Error::configuration(message),
+        }
+    };
     session.sql(sql).await.map_err(wrong)?.collect().await.map_err(wrong)
 }
 
@@ -129,8 +135,8 @@ async fn register(session: &SessionContext, name: &str, table: &DeltaTable) -> R
 }
 
 /// A name as it stands, whatever its case.
-fn quoted(name: &str) -> deltalake::datafusion::common::TableReference {
-    deltalake::datafusion::common::TableReference::bare(name.to_string())
+fn quoted(name: &str) -> TableReference {
+    TableReference::bare(name.to_string())
 }
 
 fn column(name: &str) -> Expr {

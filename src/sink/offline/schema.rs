@@ -65,6 +65,14 @@ impl TableSpec {
         format!("{}/{partition}", self.path)
     }
 
+    /// How many leading columns are the entity's key.
+    pub fn key_columns(&self) -> usize {
+        match &self.kind {
+            Kind::History { key, .. } => key.len(),
+            Kind::DeadLetters => 0,
+        }
+    }
+
     /// The columns as Delta declares them, the date last.
     pub fn delta_fields(&self) -> Vec<StructField> {
         let date = StructField::nullable(self.date_column, DeltaType::Primitive(PrimitiveType::Date));

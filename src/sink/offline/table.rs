@@ -100,6 +100,9 @@ impl OfflineTable {
     /// Writes all that waits in one commit, with the transactions and the record of every task; nothing when nothing
     /// is new. After an error nothing is lost and the call may be repeated, whether or not the commit came through.
     pub async fn commit(&mut self, appended: &BTreeMap<i32, TaskProgress>) -> Result<Written> {
+        if self.encoder.pending_rows() == 0 && !self.is_news(&self.record(appended)) {
+            return Ok(Written::default());
+        }
         for attempt in 0..ATTEMPTS {
             tokio::time::sleep(Duration::from_millis(u64::from(attempt) * 10)).await;
             self.upload().await?;
