@@ -1,0 +1,103 @@
+//! The columns of a batch, filled row by row from records that are known to be good: nothing is ever taken back.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BooleanBuilder, Float64Builder, Int64Builder, RecordBatch, StringBuilder, TimestampMillisecondBuilder,
+};
+use arrow::datatypes::{DataType, Field as ArrowField, Schema, SchemaRef, TimeUnit as ArrowUnit};
+
+use super::projection::{Row, Slot};
+use crate::topology::{Field, FieldType};
+
+/// Bytes of text that a string column makes room for at first, for each row.
+const TEXT_GUESS: usize = 16;
+
+/// The schema of decoded batches: one nullable column for each declared field, by index.
+pub fn schema(fields: &[Field]) -> SchemaRef {
+    let column = |field: &Field| ArrowField::new(&field.name, data_type(field.ty), true);
+    Arc::new(Schema::new(fields.iter().map(column).collect::<Vec<_>>()))
+}
+
+/// The Arrow type of a declared type's column.
+fn data_type(ty: FieldType) -> DataType {
+    match ty {
+        FieldType::String => DataType::Utf8,
+        FieldType::Int64 => DataType::Int64,
+        FieldType::Double => DataType::Float64,
+        FieldType::Bool => DataType::Boolean,
+        FieldType::Timestamp(_) | FieldType::TimestampText => {
+            DataType::Timestamp(ArrowUnit::Millisecond, Some("UTC".into()))
+        }
+    }
+}
+
+/// The columns under construction.
+#[derive(Debug)]
+pub(super) struct Columns {
+    columns: Vec<Column>,
+    rows: usize,
+}
+
+#[derive(Debug)]
+enum Column {
+    Text(StringBuilder),
+    Int(Int64Builder),
+    Double(Float64Builder),
+    Bool(BooleanBuilder),
+    Time(TimestampMillisecondBuilder),
+}
+
+impl Columns {
+    /// Empty, with room for `rows`.
+    pub fn new(schema: &Schema, rows: usize) -> Self {
+        let column = |field: &Arc<ArrowField>| match field.data_type() {
+            DataType::Utf8 => Column::Text(StringBuilder::with_capacity(rows, rows * TEXT_GUESS)),
+            DataType::Int64 => Column::Int(Int64Builder::with_capacity(rows)),
+            DataType::Float64 => Column::Double(Float64Builder::with_capacity(rows)),
+            DataType::Boolean => Column::Bool(BooleanBuilder::with_capacity(rows)),
+            // `data_type` above has no other.
+            _ => Column::Time(TimestampMillisecondBuilder::with_capacity(rows).with_timezone("UTC")),
+        };
+        Self { columns: schema.fields().iter().map(column).collect(), rows: 0 }
+    }
+
+    /// Appends a good record, whose slots have their field's type or are null; answers its row.
+    #[inline]
+    pub fn push(&mut self, row: &Row<'_>) -> u32 {
+        for (column, slot) in self.columns.iter_mut().zip(&row.slots) {
+            match (column, *slot) {
+                (Column::Text(column), slot) => match row.text(slot) {
+                    Some(text) => column.append_value(text),
+                    None => column.append_null(),
+                },
+                (Column::Int(column), Slot::Int(value)) => column.append_value(value),
+                (Column::Time(column), Slot::Int(value)) => column.append_value(value),
+                (Column::Double(column), Slot::Double(value)) => column.append_value(value),
+                (Column::Bool(column), Slot::Bool(value)) => column.append_value(value),
+                (Column::Int(column), _) => column.append_null(),
+                (Column::Time(column), _) => column.append_null(),
+                (Column::Double(column), _) => column.append_null(),
+                (Column::Bool(column), _) => column.append_null(),
+            }
+        }
+        self.rows += 1;
+        // A batch of 2^32 records would not fit in memory.
+        (self.rows - 1) as u32
+    }
+
+    /// The finished batch.
+    pub fn finish(self, schema: SchemaRef) -> RecordBatch {
+        let array = |column: Column| -> ArrayRef {
+            match column {
+                Column::Text(mut column) => Arc::new(column.finish()),
+                Column::Int(mut column) => Arc::new(column.finish()),
+                Column::Double(mut column) => Arc::new(column.finish()),
+                Column::Bool(mut column) => Arc::new(column.finish()),
+                Column::Time(mut column) => Arc::new(column.finish()),
+            }
+        };
+        RecordBatch::try_new(schema, self.columns.into_iter().map(array).collect())
+            .expect("the columns were made from this schema, and every row was appended to each")
+    }
+}
