@@ -126,7 +126,9 @@ async fn watch_features(plan: &Plan, settings: &Settings, feed: Feed) -> Result<
     let (stop, stopped) = watch::channel(false);
     let (tell, told) = oneshot::channel();
     // Nobody is told when the pipeline has failed before it listens.
-    let listening = move |address| drop(tell.send(address));
+    let listening = move |address| {
+        let _ = tell.send(address);
+    };
     let running = pipeline::run(plan.clone(), settings.clone(), RunOptions::default(), observer, stopped, listening);
     let mut running = std::pin::pin!(running);
     let shown = async {
