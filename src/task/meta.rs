@@ -49,7 +49,7 @@ pub struct Counts {
     pub future: u64,
     pub late: u64,
     pub applied: u64,
-    /// Applied records with an entity key that is null.
+    /// Entity keys of applied records that are null: one for each entity of the topology.
     pub null_keys: u64,
     /// Values of applied records whose expression failed, and which are null.
     pub expression_failures: u64,

@@ -351,13 +351,8 @@ impl Task {
         for entity in 0..self.programs.len() {
             match input.keys[entity].get(record.row) {
                 Some(id) => slots.push(self.slot(entity as u16, id)?),
-                None if slots.len() == entity => slots.push(u32::MAX),
-                None => slots.push(u32::MAX),
+                None => self.meta.counts.null_keys += 1,
             }
-        }
-        if slots.contains(&u32::MAX) {
-            self.meta.counts.null_keys += 1;
-            slots.retain(|slot| *slot != u32::MAX);
         }
         loop {
             let due = slots.iter().filter_map(|slot| Some((self.cache.slot(*slot).state.timer?, *slot)));

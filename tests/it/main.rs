@@ -5,6 +5,7 @@ mod support;
 
 mod architecture;
 mod generator_cases;
+mod law;
 mod oracle_cases;
 mod source;
 mod verifier_cases;

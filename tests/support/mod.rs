@@ -4,6 +4,7 @@
 #![allow(dead_code, unused_imports)]
 
 pub mod compare;
+pub mod engine;
 pub mod generate;
 pub mod kafka;
 pub mod oracle;
