@@ -1,1 +1,139 @@
-//! Under construction.
+//! The command line: parse, assemble, run; one file a command (clap's and indicatif's only room).
+//!
+//! Always holds: results go to stdout, everything else to stderr; an error is one `error: ...` that says what to do,
+//! and the exit code says what kind it is. Left out: anything that decides a value.
+
+mod config;
+mod demo;
+mod explain;
+mod get;
+mod history;
+mod logging;
+mod open;
+mod output;
+mod pipeline;
+mod process;
+mod progress;
+mod rows;
+mod run;
+mod schema;
+mod settings;
+mod signals;
+mod status;
+mod validate;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::{Error, Result};
+
+/// Printed below `kappa --help`, and in docs/operations.md.
+const EXIT_CODES: &str = "\
+Exit codes:
+    0  done, or drained after SIGTERM or Ctrl-C
+    1  a defect of kappa
+    2  the topology, the settings or the command line is wrong: mend it
+    3  refused, because it would break a promise: choose one of the remedies named
+    4  Kafka, a store or the running process does not answer: wait and try again
+    5  a record or the log cannot be processed under the rules: the task stopped at the position named
+    6  our own state cannot be read or written: free the disk, then start again
+  130  interrupted before work began, or a second time";
+
+#[derive(Debug, Parser)]
+#[command(name = "kappa", version, about, long_about = None, after_help = EXIT_CODES, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Keep the stores fresh: Kafka to features, online and offline
+    Run(run::Args),
+    /// Check a topology, and name every problem in it
+    Validate(validate::Args),
+    /// Print the JSON Schema of topologies, for editors
+    Schema(schema::Args),
+    /// Show what a topology costs and does
+    Explain(explain::Args),
+    /// Print the features of one entity as they stand
+    Get(get::Args),
+    /// Print the rows of one entity from the offline store, oldest first
+    History(history::Args),
+    /// Show where a running process stands
+    Status(status::Args),
+    /// Print the effective settings, secrets hidden
+    Config(config::Args),
+    /// See all of it in under a minute: broker, events, features, history
+    Demo(demo::Args),
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // A panic is a defect like any other: its message is on stderr, its exit code the documented one.
+    match catch_unwind(AssertUnwindSafe(|| dispatch(&cli.command))) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => {
+            eprintln!("error: {error}");
+            ExitCode::from(error.exit_code())
+        }
+        Err(_) => ExitCode::from(Error::internal("a panic").exit_code()),
+    }
+}
+
+fn dispatch(command: &Command) -> Result<()> {
+    match command {
+        Command::Run(args) => run::run(args),
+        Command::Validate(args) => validate::run(args),
+        Command::Schema(args) => schema::run(args),
+        Command::Explain(args) => explain::run(args),
+        Command::Get(args) => get::run(args),
+        Command::History(args) => history::run(args),
+        Command::Status(args) => status::run(args),
+        Command::Config(args) => config::run(args),
+        Command::Demo(args) => demo::run(args),
+    }
+}
+
+/// The threads on which everything asynchronous runs: sinks, HTTP, signals.
+fn asynchronous() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("kappa-io")
+        .build()
+        .map_err(|error| Error::internal(format!("no threads for input and output: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn run_takes_its_flags_in_any_order() {
+        let line = "kappa run --again shop.yaml --replay-from 0 --set workers=2 --until-caught-up --brokers a:1";
+        let Command::Run(args) = Cli::try_parse_from(line.split(' ')).unwrap().command else { panic!("not run") };
+        assert!(args.again && args.until_caught_up && args.replay_from.is_some());
+    }
+
+    #[test]
+    fn every_exit_code_is_documented() {
+        use crate::error::ErrorKind::*;
+        for kind in [Internal, Configuration, Refused, Unavailable, Stopped, State] {
+            let code = Error::new(kind, "").exit_code();
+            let listed = |text: &str, mark: &str| text.lines().any(|line| line.trim_start().starts_with(mark));
+            assert!(listed(EXIT_CODES, &format!("{code}  ")), "{kind:?} is not in the help");
+            let operations = include_str!("../../docs/operations.md");
+            assert!(listed(operations, &format!("| {code} |")), "{kind:?} is not in docs/operations.md");
+        }
+    }
+}

@@ -2,18 +2,25 @@
 //!
 //! Settings never change a value: what decides values stands in the topology.
 
+mod check;
+mod load;
+mod redact;
+
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::time::Span;
 
+pub use load::Override;
+
 /// The defaults, which are also their documentation.
 pub const DEFAULTS: &str = include_str!("../../config/default.yaml");
 
 /// All settings.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     pub data_dir: PathBuf,
@@ -22,6 +29,7 @@ pub struct Settings {
     pub offline: OfflineSettings,
     pub epoch: EpochSettings,
     /// `None` is `off`.
+    #[serde(with = "span_or_off")]
     pub idle_after: Option<Span>,
     pub workers: usize,
     pub bounds: Bounds,
@@ -30,7 +38,7 @@ pub struct Settings {
 }
 
 /// See `config/default.yaml`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KafkaSettings {
     pub brokers: String,
@@ -40,7 +48,7 @@ pub struct KafkaSettings {
 }
 
 /// See `config/default.yaml`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OnlineSettings {
     pub store: OnlineKind,
@@ -57,7 +65,7 @@ pub enum OnlineKind {
 }
 
 /// See `config/default.yaml`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RedisSettings {
     pub url: String,
@@ -73,7 +81,7 @@ pub struct RedisSettings {
 }
 
 /// See `config/default.yaml`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OfflineSettings {
     pub store: OfflineKind,
@@ -133,4 +141,39 @@ pub struct LogSettings {
 pub enum LogFormat {
     Text,
     Json,
+}
+
+/// Secrets never reach a log by way of `Debug`: it prints what `kappa config` prints.
+macro_rules! debug_is_redacted {
+    ($($ty:ty),*) => {$(
+        impl fmt::Debug for $ty {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}", redact::redacted(self))
+            }
+        }
+    )*};
+}
+
+debug_is_redacted!(Settings, KafkaSettings, OnlineSettings, RedisSettings, OfflineSettings);
+
+/// A duration, or `off`.
+mod span_or_off {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::time::Span;
+
+    pub fn serialize<S: Serializer>(span: &Option<Span>, serializer: S) -> Result<S::Ok, S::Error> {
+        match span {
+            Some(span) => serializer.collect_str(span),
+            None => serializer.serialize_str("off"),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Span>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match text.as_str() {
+            "off" => Ok(None),
+            _ => text.parse().map(Some).map_err(|error| serde::de::Error::custom(format!("{error}, or off"))),
+        }
+    }
 }

@@ -1,5 +1,14 @@
-//! State: the store port, its keys, and the frozen epochs of the outbox.
+//! State: the store port and its two stores, every kind of key, and the frozen epochs of the outbox.
 
 mod epoch;
+pub mod keys;
+mod memory;
+mod rocksdb;
+mod store;
+#[cfg(test)]
+mod suite;
 
 pub use epoch::*;
+pub use memory::MemoryStore;
+pub use rocksdb::{RocksShared, RocksStore};
+pub use store::{Batch, Pair, Store};

@@ -1,1 +1,21 @@
-//! Under construction.
+//! The pure core: one partition of one version. Records in, effects out; no clock, thread, socket or randomness.
+//!
+//! [`Task::step`] takes decoded records in offset order and folds them into entities; [`Task::end_epoch`] writes all
+//! that changed in one atomic batch, with the epoch's rows as one blob in the outbox, and answers the frozen epoch.
+//! A crash between two epochs loses nothing: the log is read again from the stored position. Where an epoch ends
+//! decides no value: that is a test.
+
+mod cache;
+mod columns;
+mod entity;
+mod lookahead;
+mod meta;
+mod program;
+mod rows;
+mod step;
+mod timers;
+
+pub use lookahead::{OnlineRows, Published};
+pub use meta::{Counts, Meta, Pending};
+pub use rows::{data_type, row_schema};
+pub use step::{Limits, Task};

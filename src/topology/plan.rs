@@ -3,10 +3,13 @@
 //! Always holds: indices are in range, expressions have the type that their place needs, windows are positive, every
 //! entity key begins with the partition field. Whoever has a `Plan` checks nothing of this again.
 
+use std::fmt;
 use std::sync::Arc;
 
+use arrow::datatypes::{DataType, Field as Column, Schema, SchemaRef, TimeUnit as ArrowUnit};
+
 use crate::expr::{ExprId, ExprSet};
-use crate::time::Millis;
+use crate::time::{Millis, Span};
 
 /// A valid topology.
 #[derive(Debug, Clone)]
@@ -180,5 +183,136 @@ impl FeaturePlan {
     /// Whether the empty value is 0 (else it is null).
     pub fn empty_is_zero(&self) -> bool {
         matches!(self.aggregate, Aggregate::Count | Aggregate::Sum)
+    }
+}
+
+impl FieldType {
+    /// The type of its values inside the engine.
+    pub fn value_type(self) -> ValueType {
+        match self {
+            FieldType::String => ValueType::String,
+            FieldType::Int64 => ValueType::Int64,
+            FieldType::Double => ValueType::Double,
+            FieldType::Bool => ValueType::Bool,
+            FieldType::Timestamp(_) | FieldType::TimestampText => ValueType::Timestamp,
+        }
+    }
+
+    /// Its name in a topology.
+    pub fn name(self) -> &'static str {
+        match self {
+            FieldType::String => "string",
+            FieldType::Int64 => "int64",
+            FieldType::Double => "double",
+            FieldType::Bool => "bool",
+            FieldType::Timestamp(TimeUnit::Seconds) => "timestamp_s",
+            FieldType::Timestamp(TimeUnit::Millis) => "timestamp_ms",
+            FieldType::Timestamp(TimeUnit::Micros) => "timestamp_us",
+            FieldType::Timestamp(TimeUnit::Nanos) => "timestamp_ns",
+            FieldType::TimestampText => "timestamp",
+        }
+    }
+}
+
+impl std::str::FromStr for FieldType {
+    type Err = ();
+
+    /// The type of this name; `Err` when there is none.
+    fn from_str(name: &str) -> Result<Self, ()> {
+        Ok(match name {
+            "string" => FieldType::String,
+            "int64" => FieldType::Int64,
+            "double" => FieldType::Double,
+            "bool" => FieldType::Bool,
+            "timestamp_s" => FieldType::Timestamp(TimeUnit::Seconds),
+            "timestamp_ms" => FieldType::Timestamp(TimeUnit::Millis),
+            "timestamp_us" => FieldType::Timestamp(TimeUnit::Micros),
+            "timestamp_ns" => FieldType::Timestamp(TimeUnit::Nanos),
+            "timestamp" => FieldType::TimestampText,
+            _ => return Err(()),
+        })
+    }
+}
+
+impl ValueType {
+    /// Its Arrow type in every batch and row.
+    pub fn data_type(self) -> DataType {
+        match self {
+            ValueType::String => DataType::Utf8,
+            ValueType::Int64 => DataType::Int64,
+            ValueType::Double => DataType::Float64,
+            ValueType::Bool => DataType::Boolean,
+            ValueType::Timestamp => DataType::Timestamp(ArrowUnit::Millisecond, Some("UTC".into())),
+        }
+    }
+}
+
+/// As in a topology: `string`, `int64`, `double`, `bool`, `timestamp`.
+impl fmt::Display for ValueType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ValueType::String => "string",
+            ValueType::Int64 => "int64",
+            ValueType::Double => "double",
+            ValueType::Bool => "bool",
+            ValueType::Timestamp => "timestamp",
+        })
+    }
+}
+
+/// As in a topology: `count`, `sum`, `avg`, `min`, `max`, `last`.
+impl fmt::Display for Aggregate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Aggregate::Count => "count",
+            Aggregate::Sum => "sum",
+            Aggregate::Avg => "avg",
+            Aggregate::Min => "min",
+            Aggregate::Max => "max",
+            Aggregate::Last => "last",
+        })
+    }
+}
+
+/// `1h by 1m`, `session 30m`, `lifetime`.
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Window::Sliding { size, slide } => write!(f, "{} by {}", Span(*size), Span(*slide)),
+            Window::Session { gap } => write!(f, "session {}", Span(*gap)),
+            Window::Lifetime => f.write_str("lifetime"),
+        }
+    }
+}
+
+/// The Arrow schema of these fields: one nullable column each, in this order.
+pub fn schema_of(fields: &[Field]) -> SchemaRef {
+    let columns = fields.iter().map(|field| Column::new(&field.name, field.ty.value_type().data_type(), true));
+    Arc::new(Schema::new(columns.collect::<Vec<_>>()))
+}
+
+impl SourcePlan {
+    /// The Arrow schema of a decoded batch: one nullable column for each declared field, by index.
+    pub fn schema(&self) -> SchemaRef {
+        schema_of(&self.fields)
+    }
+
+    /// The index of a declared field.
+    pub fn field(&self, name: &str) -> Option<usize> {
+        self.fields.iter().position(|field| field.name == name)
+    }
+}
+
+impl EntityPlan {
+    /// The online key of the entity with this id.
+    pub fn online_key_of(&self, id: &str) -> String {
+        self.online_key.replacen("{id}", id, 1)
+    }
+}
+
+impl Plan {
+    /// The entity of this name, with its index.
+    pub fn entity(&self, name: &str) -> Option<(usize, &EntityPlan)> {
+        self.entities.iter().enumerate().find(|(_, entity)| entity.name == name)
     }
 }

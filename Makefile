@@ -1,0 +1,71 @@
+# Everything that people and CI call. Non-interactive; stops at the first stage that fails.
+#
+#   make demo     installs what is missing, builds, and shows the whole product in under a minute
+#   make test     what CI runs
+#   make verify   the long form: 1,000,000 events against the oracle, again as a replay, again under kill -9
+#   make bench    events per CPU-second on a real Kafka, beside the limits measured in the same run
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+# Outside the checkout, so that a clean clone need not start from nothing.
+CARGO_TARGET_DIR ?= $(HOME)/.cache/kappa/target
+export CARGO_TARGET_DIR
+export CARGO_TERM_COLOR ?= auto
+
+TEST_LOG := $(CARGO_TARGET_DIR)/test.log
+
+.PHONY: help demo test verify bench deps deps-build build fmt clippy doc architecture tests deny clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+demo: deps-build build
+	"$(CARGO_TARGET_DIR)/debug/kappa" demo
+
+build:
+	cargo build --locked --bin kappa
+
+test: deps fmt clippy doc architecture tests
+
+fmt:
+	cargo fmt --check
+
+clippy:
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --test long -- -D warnings
+
+doc:
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
+
+# The walls first: the rest may as well not run when one is down.
+architecture:
+	cargo test --locked --test it -- architecture::
+
+# Unit, golden, property and end-to-end tests, the last with a real Kafka and a real redis-server.
+tests:
+	mkdir -p "$(CARGO_TARGET_DIR)"
+	cargo test --locked 2>&1 | tee "$(TEST_LOG)"
+	scripts/counts.sh "$(TEST_LOG)"
+
+verify: deps build
+	cargo test --locked --test long -- verify
+
+bench: deps build
+	cargo test --locked --test long -- bench
+
+# Licences, advisories and doubled libraries (cargo install cargo-deny).
+deny:
+	cargo deny check
+
+deps:
+	@scripts/deps.sh all
+
+deps-build:
+	@scripts/deps.sh build
+
+clean:
+	cargo clean
+	rm -rf data/demo

@@ -1,0 +1,71 @@
+//! `kappa history`: what the features of one entity were, row by row, from the offline store.
+
+use std::path::PathBuf;
+
+use super::process::Process;
+use super::settings::SettingsArgs;
+use super::{asynchronous, open, output, rows};
+use crate::config::Settings;
+use crate::error::{Error, Result};
+use crate::runtime::Versions;
+use crate::sink::offline::{self, HistoryQuery};
+use crate::topology::Plan;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The entity's name in the topology: user
+    entity: String,
+    /// Its key: u42
+    #[arg(allow_hyphen_values = true)]
+    id: String,
+    /// Only the newest so many rows
+    #[arg(long, value_name = "ROWS", default_value_t = 1000)]
+    limit: usize,
+    /// A version [default: the running process's, or the live one in data_dir]
+    #[arg(long, value_name = "NUMBER")]
+    version: Option<u32>,
+    /// The topology [default: the only one in ./topologies]
+    #[arg(long, value_name = "FILE")]
+    topology: Option<PathBuf>,
+    /// One JSON object a row
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let settings = args.settings.load()?;
+    let plan = open::plan_or_only(args.topology.as_deref())?;
+    open::entity(&plan, &args.entity)?;
+    let version = version(args, &settings, &plan)?;
+    let query = HistoryQuery { key: args.id.clone(), limit: Some(args.limit), ..HistoryQuery::default() };
+    let batches =
+        asynchronous()?.block_on(offline::read_history(&settings.offline, &plan, version, &args.entity, &query))?;
+    if batches.iter().all(|batch| batch.num_rows() == 0) {
+        eprintln!("version {version} has no row of {} {:?}", args.entity, args.id);
+        return Ok(());
+    }
+    output::print(&if args.json { rows::as_json_lines(&batches)? } else { rows::as_table(&batches)? })
+}
+
+fn version(args: &Args, settings: &Settings, plan: &Plan) -> Result<u32> {
+    if let Some(version) = args.version {
+        return Ok(version);
+    }
+    let of_process = |process: Process<'_>| {
+        let version = process.status.get("version")?.as_u64()?;
+        (process.topology() == Some(plan.topology.as_str())).then(|| u32::try_from(version).ok())?
+    };
+    if let Some(version) = Process::find(settings)?.and_then(of_process) {
+        return Ok(version);
+    }
+    let versions = Versions::open(&settings.data_dir, &plan.topology)?;
+    versions.live().map(|version| version.number).ok_or_else(|| {
+        Error::configuration(format!(
+            "no version of {} is live in `{}`: name one with --version, or the place with --data-dir",
+            plan.topology,
+            settings.data_dir.display()
+        ))
+    })
+}

@@ -1,1 +1,0 @@
-//! The metrics (prometheus's only room).

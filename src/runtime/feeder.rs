@@ -1,0 +1,89 @@
+//! The source thread: polls Kafka and hands batches to the worker of their partition.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::time::{Duration, Instant};
+
+use super::shared::Shared;
+use super::worker::Command;
+use crate::error::{Error, Result};
+use crate::source::{KafkaSource, Polled};
+
+/// Messages of one poll.
+const POLL: usize = 8_192;
+
+/// The source thread of one run.
+pub struct Feeder {
+    pub shared: Arc<Shared>,
+    pub source: KafkaSource,
+    pub workers: BTreeMap<i32, SyncSender<Command>>,
+    pub partitions: usize,
+}
+
+impl Feeder {
+    /// Polls until the run stops.
+    pub fn run(mut self) {
+        if let Err(error) = self.work() {
+            self.shared.fail(error);
+        }
+        self.workers.clear();
+        self.source.close(Duration::from_secs(3));
+    }
+
+    fn work(&mut self) -> Result<()> {
+        let mut asked = Instant::now();
+        while !self.shared.stopping() {
+            for polled in self.source.poll(POLL, Duration::from_millis(100))? {
+                let (partition, command) = match polled {
+                    Polled::Records(batch) => (batch.partition(), Command::Records(batch)),
+                    Polled::Eof { partition, next_offset } => (partition, Command::End { partition, next_offset }),
+                };
+                self.give(partition, command);
+            }
+            if asked.elapsed() >= Duration::from_secs(1) {
+                asked = Instant::now();
+                self.look()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for room: a worker that is behind holds the source back.
+    fn give(&self, partition: i32, mut command: Command) {
+        let Some(worker) = self.workers.get(&partition) else { return };
+        while !self.shared.stopping() {
+            match worker.try_send(command) {
+                Ok(()) | Err(TrySendError::Disconnected(_)) => return,
+                Err(TrySendError::Full(back)) => command = back,
+            }
+            std::thread::sleep(Duration::from_micros(500));
+        }
+    }
+
+    /// Shows positions to lag tools, hears the ends, and sees a changed number of partitions.
+    fn look(&self) -> Result<()> {
+        let mut positions = Vec::new();
+        for (partition, standing) in self.shared.partitions() {
+            positions.push((partition, standing.next_offset));
+            if let Some(high) = self.source.high_watermark(partition) {
+                self.shared.update(partition, |standing| standing.end = standing.end.max(high));
+            }
+        }
+        self.source.commit(&positions);
+        let partitions = self.source.partitions_now()?;
+        if partitions != self.partitions {
+            return Err(partitions_changed(self.partitions, partitions));
+        }
+        Ok(())
+    }
+}
+
+/// More partitions change where a key lives, so values would silently begin anew.
+pub fn partitions_changed(before: usize, now: usize) -> Error {
+    Error::refused(format!(
+        "the topic has {now} partitions now and had {before} when the version began: keys live in other partitions, so \
+         their windows would be wrong. Create a topic with {now} partitions, copy the log into it keyed as before, and \
+         run a new version on it"
+    ))
+}

@@ -1,0 +1,298 @@
+//! The online publisher: a cursor over every task's outbox, one order of writes, newest row per entity.
+//!
+//! A batch that fails is sent again until it succeeds: positions make that harmless. While a version is being built its
+//! partitions are fenced: the cursor moves and nothing is sent, until the worker has sent every entity's last row.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::Receiver;
+
+use super::clock;
+use super::outbox::{Cursor, Outbox};
+use super::shared::{Drain, Shared};
+use super::worker::Command;
+use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::{Metrics, SinkMetrics};
+use crate::sink::online::{OnlineBatch, OnlineStore, Progress, newest};
+use crate::state::Epoch;
+use crate::task::OnlineRows;
+use crate::time::Millis;
+use crate::topology::Plan;
+
+/// What a worker wants published besides its outbox.
+#[derive(Debug)]
+pub enum Job {
+    /// Rows of a refresh (at `T'`), or a page of every entity's last row.
+    Rows { partition: i32, rows: Vec<OnlineRows>, refresh: Option<Millis> },
+    /// Every last row as of this epoch was sent: from here on the outbox is published.
+    Published { partition: i32, epoch: u64 },
+}
+
+/// Bytes of epochs that are coalesced at once.
+const BUDGET: u64 = 128 << 20;
+/// How often a partition that is far behind is published: nobody reads the past, and rows coalesce meanwhile.
+const BACKLOG_INTERVAL: Duration = Duration::from_secs(2);
+/// How often the store is asked whether it still has what it acknowledged.
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// The publisher of one run.
+pub struct Publisher {
+    pub plan: Arc<Plan>,
+    pub shared: Arc<Shared>,
+    pub store: Arc<dyn OnlineStore>,
+    pub generation: u64,
+    pub version: u32,
+    pub outboxes: Vec<Arc<Outbox>>,
+    /// Where each partition's worker listens.
+    pub workers: BTreeMap<i32, SyncSender<Command>>,
+    pub metrics: Metrics,
+    sink: SinkMetrics,
+    lanes: BTreeMap<i32, Lane>,
+    /// How the run comes to its end: what is pending goes out, then the publisher ends.
+    draining: tokio::sync::watch::Receiver<Drain>,
+    checked: Instant,
+}
+
+/// One partition's cursor.
+#[derive(Debug)]
+struct Lane {
+    fenced: bool,
+    sent: u64,
+    last: Option<Instant>,
+    progress: Option<Progress>,
+    /// A republish was asked for and has not come to its end.
+    republishing: bool,
+}
+
+impl Publisher {
+    /// A publisher; `fenced` while the version is being built.
+    #[expect(clippy::too_many_arguments, reason = "components are arguments, and each is needed")]
+    pub fn new(
+        plan: Arc<Plan>,
+        shared: Arc<Shared>,
+        store: Arc<dyn OnlineStore>,
+        (generation, version): (u64, u32),
+        fenced: bool,
+        outboxes: Vec<Arc<Outbox>>,
+        workers: BTreeMap<i32, SyncSender<Command>>,
+        metrics: Metrics,
+        draining: tokio::sync::watch::Receiver<Drain>,
+    ) -> Self {
+        let lane = |outbox: &Arc<Outbox>| {
+            let sent = outbox.acknowledged(Cursor::Online);
+            (outbox.partition(), Lane { fenced, sent, last: None, progress: None, republishing: false })
+        };
+        let lanes = outboxes.iter().map(lane).collect();
+        let sink = metrics.sink("online");
+        let checked = Instant::now();
+        Self { plan, shared, store, generation, version, outboxes, workers, metrics, sink, lanes, draining, checked }
+    }
+
+    /// Publishes until the run drains and nothing is pending, or the drain's deadline passes.
+    pub async fn run(mut self, mut jobs: Receiver<Job>) {
+        if let Err(error) = self.work(&mut jobs).await {
+            self.shared.fail(error);
+        }
+    }
+
+    async fn work(&mut self, jobs: &mut Receiver<Job>) -> Result<()> {
+        loop {
+            // Registered before the outboxes are read, so that no epoch is missed.
+            let shared = Arc::clone(&self.shared);
+            let grown = shared.grown.notified();
+            let mut idle = true;
+            while let Ok(job) = jobs.try_recv() {
+                self.job(job).await?;
+                idle = false;
+            }
+            for outbox in self.outboxes.clone() {
+                idle &= !self.publish_pending(&outbox).await?;
+            }
+            self.check().await?;
+            if !idle {
+                continue;
+            }
+            if self.draining.borrow().finish {
+                return Ok(());
+            }
+            tokio::select! {
+                job = jobs.recv() => match job {
+                    Some(job) => self.job(job).await?,
+                    None => tokio::time::sleep(Duration::from_millis(20)).await,
+                },
+                () = grown => {}
+                _ = self.draining.changed() => {}
+                () = tokio::time::sleep(Duration::from_millis(200)) => {}
+            }
+        }
+    }
+
+    async fn job(&mut self, job: Job) -> Result<()> {
+        match job {
+            Job::Rows { partition, rows, refresh } => {
+                for OnlineRows { entity, rows } in &rows {
+                    let picks: Vec<u32> = (0..rows.num_rows() as u32).collect();
+                    self.send(partition, *entity, rows, &picks, refresh).await?;
+                }
+            }
+            Job::Published { partition, epoch } => {
+                let outbox = self.outboxes.iter().find(|outbox| outbox.partition() == partition).cloned();
+                if let (Some(lane), Some(outbox)) = (self.lanes.get_mut(&partition), outbox) {
+                    lane.fenced = false;
+                    lane.republishing = false;
+                    lane.sent = lane.sent.max(epoch);
+                    outbox.acknowledge(Cursor::Online, lane.sent)?;
+                    let standing = self.shared.partition(partition);
+                    self.progress(partition, standing.next_offset, standing.watermark).await?;
+                    self.shared.set_published(partition);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes what an outbox has beyond the cursor; answers whether there was anything.
+    async fn publish_pending(&mut self, outbox: &Arc<Outbox>) -> Result<bool> {
+        let partition = outbox.partition();
+        let Some(lane) = self.lanes.get_mut(&partition) else { return Ok(false) };
+        if outbox.head() <= lane.sent {
+            return Ok(false);
+        }
+        if lane.fenced {
+            lane.sent = outbox.head();
+            outbox.acknowledge(Cursor::Online, lane.sent)?;
+            return Ok(false);
+        }
+        let behind = !self.shared.partition(partition).caught_up;
+        let rested = lane.last.is_none_or(|last| last.elapsed() >= BACKLOG_INTERVAL);
+        if behind && !rested && outbox.fill() < 0.5 && !self.draining.borrow().finish {
+            return Ok(false);
+        }
+        let epochs = outbox.read(lane.sent, BUDGET)?;
+        lane.last = Some(Instant::now());
+        let Some(last) = epochs.last().cloned() else { return Ok(false) };
+        self.publish(partition, &epochs).await?;
+        if !self.progress(partition, last.next_offset, last.watermark).await? {
+            return Ok(false);
+        }
+        outbox.acknowledge(Cursor::Online, last.number)?;
+        if let Some(lane) = self.lanes.get_mut(&partition) {
+            lane.sent = last.number;
+        }
+        Ok(true)
+    }
+
+    async fn publish(&self, partition: i32, epochs: &[Arc<Epoch>]) -> Result<()> {
+        let live = self.shared.partition(partition).caught_up;
+        for entity in 0..self.plan.entities.len() {
+            for picks in newest(epochs, entity)? {
+                let rows = &epochs[picks.epoch].rows[picks.rows].rows;
+                self.send(partition, entity, rows, &picks.picks, None).await?;
+                self.metrics.online_coalesced.add((rows.num_rows() - picks.picks.len()) as u64);
+                if live && let Some(known_at) = last_known_at(rows) {
+                    self.metrics.freshness.observe((clock::now() - known_at).max(0) as f64 / 1e3);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn send(
+        &self,
+        partition: i32,
+        entity: usize,
+        rows: &arrow::array::RecordBatch,
+        picks: &[u32],
+        refresh: Option<Millis>,
+    ) -> Result<()> {
+        let (generation, version) = (self.generation, self.version);
+        let entity = &self.plan.entities[entity];
+        let batch = OnlineBatch { entity, rows, picks, partition, generation, version, refresh };
+        if self.retried(|| self.store.publish(&batch)).await?.is_some() {
+            self.metrics.online_entities.add(picks.len() as u64);
+        }
+        Ok(())
+    }
+
+    /// Publishes a partition's progress; false when the drain's deadline came first.
+    async fn progress(&mut self, partition: i32, next_offset: i64, watermark: Option<Millis>) -> Result<bool> {
+        let progress = Progress { generation: self.generation, next_offset, watermark };
+        let done = self.retried(|| self.store.set_progress(partition, progress)).await?.is_some();
+        if let (true, Some(lane)) = (done, self.lanes.get_mut(&partition)) {
+            lane.progress = Some(progress);
+        }
+        Ok(done)
+    }
+
+    /// Calls until it succeeds; `None` when the run's drain is over first.
+    async fn retried<T, F>(&self, mut call: impl FnMut() -> F) -> Result<Option<T>>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let mut pause = Duration::from_millis(50);
+        loop {
+            let began = Instant::now();
+            let answer = call().await;
+            self.sink.seconds.observe_since(began);
+            let error = match answer {
+                Ok(value) => {
+                    self.sink.up.set_flag(true);
+                    self.shared.set_sink("online", Ok(()));
+                    return Ok(Some(value));
+                }
+                Err(error) if error.kind() == ErrorKind::Unavailable => error,
+                Err(error) => return Err(error),
+            };
+            self.failed(&error, pause);
+            if self.draining.borrow().is_over() {
+                return Ok(None);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(2));
+        }
+    }
+
+    fn failed(&self, error: &Error, pause: Duration) {
+        self.sink.errors.add(1);
+        self.sink.up.set_flag(false);
+        self.shared.set_sink("online", Err(error.to_string()));
+        tracing::warn!(pause_ms = pause.as_millis() as u64, "online store: {error}; sending again");
+    }
+
+    /// Asks the store whether it lost data, and has what it lost sent again from state.
+    async fn check(&mut self) -> Result<()> {
+        if self.checked.elapsed() < CHECK_INTERVAL || self.draining.borrow().finish {
+            return Ok(());
+        }
+        self.checked = Instant::now();
+        let lanes = self.lanes.iter().filter(|(_, lane)| !lane.fenced && !lane.republishing);
+        let expected: Vec<(i32, Progress)> = lanes.filter_map(|(p, lane)| Some((*p, lane.progress?))).collect();
+        if expected.is_empty() {
+            return Ok(());
+        }
+        let lost = match self.store.check(&expected).await {
+            Ok(lost) => lost,
+            Err(error) if error.kind() == ErrorKind::Unavailable => {
+                self.failed(&error, CHECK_INTERVAL);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        for partition in lost {
+            tracing::warn!(partition, "the online store lost data; publishing every entity again from state");
+            let asked = self.workers.get(&partition).map(|worker| worker.try_send(Command::Publish { partition }));
+            if let (Some(Ok(())), Some(lane)) = (asked, self.lanes.get_mut(&partition)) {
+                lane.republishing = true;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn last_known_at(rows: &arrow::array::RecordBatch) -> Option<Millis> {
+    let known_at: &arrow::array::Int64Array = rows.column(2).as_any().downcast_ref()?;
+    known_at.values().last().copied()
+}

@@ -1,0 +1,214 @@
+//! The outbox of one task, seen by its writer (the task's worker) and its readers (the sinks' cursors).
+//!
+//! Invariants: epochs are appended in order; an epoch stays in the store until both sinks have acknowledged it; what is
+//! in memory is a copy that saves a read. A sink that is down lets it grow to its bound, then the worker waits.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::state::keys::{Key, parse_outbox};
+use crate::state::{Batch, Epoch, RocksStore, Store};
+
+/// A reader of the outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cursor {
+    Online,
+    Offline,
+}
+
+impl Cursor {
+    const ALL: [Self; 2] = [Self::Online, Self::Offline];
+
+    /// Its name in keys and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Online => "online",
+            Self::Offline => "offline",
+        }
+    }
+}
+
+/// Bytes of decoded epochs kept in memory for each task.
+const HELD_BYTES: u64 = 64 << 20;
+
+/// One task's outbox.
+#[derive(Debug)]
+pub struct Outbox {
+    partition: i32,
+    store: Arc<RocksStore>,
+    bound: u64,
+    state: Mutex<State>,
+    room: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    entries: VecDeque<Entry>,
+    bytes: u64,
+    held: u64,
+    head: u64,
+    acknowledged: [u64; 2],
+}
+
+#[derive(Debug)]
+struct Entry {
+    number: u64,
+    bytes: u64,
+    epoch: Option<Arc<Epoch>>,
+}
+
+impl Outbox {
+    /// Opens what the store holds; `head` is the number of the task's last epoch.
+    ///
+    /// # Errors
+    /// State: the store cannot be read.
+    pub fn open(partition: i32, store: Arc<RocksStore>, head: u64, bound: u64) -> Result<Self> {
+        let mut state = State { head, ..State::default() };
+        for cursor in Cursor::ALL {
+            let stored = store.get(&Key::Cursor { sink: cursor.name() }.bytes())?;
+            let number = stored.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes);
+            state.acknowledged[cursor as usize] = number;
+        }
+        let mut from = Key::Outbox { epoch: 0 }.bytes();
+        loop {
+            let page = store.scan(&from, b"p", 16)?;
+            for (key, value) in &page {
+                let number = parse_outbox(key).ok_or_else(|| Error::state("the outbox has a key of another kind"))?;
+                state.entries.push_back(Entry { number, bytes: value.len() as u64, epoch: None });
+                state.bytes += value.len() as u64;
+            }
+            match page.last() {
+                Some((key, _)) => from = [key.as_slice(), &[0]].concat(),
+                None => break,
+            }
+        }
+        Ok(Self { partition, store, bound, state: Mutex::new(state), room: Condvar::new() })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The partition.
+    pub fn partition(&self) -> i32 {
+        self.partition
+    }
+
+    /// Shows an epoch that the task has just committed to its sinks.
+    pub fn push(&self, epoch: Epoch) {
+        let bytes = epoch.bytes();
+        let mut state = self.state();
+        state.head = epoch.number;
+        state.bytes += bytes;
+        state.held += bytes;
+        state.entries.push_back(Entry { number: epoch.number, bytes, epoch: Some(Arc::new(epoch)) });
+        let mut index = 0;
+        while state.held > HELD_BYTES && index + 1 < state.entries.len() {
+            if state.entries[index].epoch.take().is_some() {
+                state.held -= state.entries[index].bytes;
+            }
+            index += 1;
+        }
+    }
+
+    /// Waits while the outbox is beyond its bound; at most this long.
+    pub fn wait_for_room(&self, at_most: Duration) -> bool {
+        let state = self.state();
+        let (state, _) = self
+            .room
+            .wait_timeout_while(state, at_most, |state| state.bytes > self.bound)
+            .unwrap_or_else(PoisonError::into_inner);
+        state.bytes <= self.bound
+    }
+
+    /// Epochs after `after`, oldest first, at least one if there is one, otherwise up to `budget` bytes.
+    ///
+    /// # Errors
+    /// State: the store cannot be read.
+    pub fn read(&self, after: u64, budget: u64) -> Result<Vec<Arc<Epoch>>> {
+        let mut wanted = Vec::new();
+        {
+            let state = self.state();
+            let first = state.entries.partition_point(|entry| entry.number <= after);
+            let mut bytes = 0;
+            for entry in state.entries.range(first..) {
+                if !wanted.is_empty() && bytes + entry.bytes > budget {
+                    break;
+                }
+                bytes += entry.bytes;
+                wanted.push((entry.number, entry.epoch.clone()));
+            }
+        }
+        wanted.into_iter().map(|(number, epoch)| epoch.map_or_else(|| self.load(number), Ok)).collect()
+    }
+
+    fn load(&self, number: u64) -> Result<Arc<Epoch>> {
+        let bytes = self.store.get(&Key::Outbox { epoch: number }.bytes())?.ok_or_else(|| {
+            Error::state(format!("epoch {number} of partition {} is missing from the outbox", self.partition))
+        })?;
+        Ok(Arc::new(Epoch::decode(&bytes)?))
+    }
+
+    /// A sink has everything up to and including epoch `number`; what both have is trimmed.
+    ///
+    /// # Errors
+    /// State: the store cannot be written.
+    pub fn acknowledge(&self, cursor: Cursor, number: u64) -> Result<()> {
+        let mut batch = Batch::default();
+        {
+            let mut state = self.state();
+            if number <= state.acknowledged[cursor as usize] {
+                return Ok(());
+            }
+            state.acknowledged[cursor as usize] = number;
+            batch.put(&Key::Cursor { sink: cursor.name() }.bytes(), &number.to_be_bytes());
+            let both = state.acknowledged.into_iter().min().unwrap_or(0);
+            while let Some(entry) = state.entries.pop_front_if(|entry| entry.number <= both) {
+                batch.delete(&Key::Outbox { epoch: entry.number }.bytes());
+                state.bytes -= entry.bytes;
+                state.held -= entry.epoch.map_or(0, |_| entry.bytes);
+            }
+        }
+        self.store.write(&batch)?;
+        self.room.notify_all();
+        Ok(())
+    }
+
+    /// This run has no such sink: nothing waits for it. Its stored cursor stays.
+    pub fn without(&self, cursor: Cursor) {
+        self.state().acknowledged[cursor as usize] = u64::MAX;
+    }
+
+    /// The number of the last epoch.
+    pub fn head(&self) -> u64 {
+        self.state().head
+    }
+
+    /// The last epoch that a sink has.
+    pub fn acknowledged(&self, cursor: Cursor) -> u64 {
+        self.state().acknowledged[cursor as usize]
+    }
+
+    /// Bytes and epochs that a sink does not have yet.
+    pub fn waiting(&self, cursor: Cursor) -> (u64, u64) {
+        let state = self.state();
+        let acknowledged = state.acknowledged[cursor as usize];
+        let waiting = state.entries.iter().filter(|entry| entry.number > acknowledged);
+        waiting.fold((0, 0), |(bytes, epochs), entry| (bytes + entry.bytes, epochs + 1))
+    }
+
+    /// How full it is, from 0 to 1 and beyond.
+    pub fn fill(&self) -> f64 {
+        self.state().bytes as f64 / self.bound.max(1) as f64
+    }
+
+    /// Makes everything that the task has committed survive the machine.
+    ///
+    /// # Errors
+    /// State: the disk.
+    pub fn sync(&self) -> Result<()> {
+        self.store.sync()
+    }
+}

@@ -1,0 +1,251 @@
+//! From an epoch's batches to a table's columns.
+//!
+//! Always holds: a row keeps its values; only their form changes (milliseconds to microseconds, the key's text to key
+//! columns). Rows of one task stay in the order of their ordinals.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringBuilder, TimestampMicrosecondArray,
+};
+use arrow::compute::concat_batches;
+use arrow::datatypes::{DataType, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType};
+use arrow::error::ArrowError;
+
+use super::schema::{KeyType, Kind, TableSpec};
+use crate::error::{Error, Result};
+use crate::state::{DEAD_LETTER_COLUMNS, ROW_COLUMNS};
+
+/// Milliseconds of a day.
+const DAY: i64 = 86_400_000;
+
+/// Some rows of one task as the epoch gave them.
+#[derive(Debug, Clone)]
+pub struct Staged {
+    pub partition: i32,
+    pub rows: RecordBatch,
+}
+
+/// The ordinals of an epoch's batch; ascending.
+pub fn ordinals<'a>(spec: &TableSpec, rows: &'a RecordBatch) -> Result<&'a Int64Array> {
+    let index = if spec.kind == Kind::DeadLetters { 0 } else { 5 };
+    int64(rows, index)
+}
+
+/// The part of a batch whose ordinals are `from` or above; `None` when there is none.
+pub fn rows_from(spec: &TableSpec, rows: &RecordBatch, from: i64) -> Result<Option<RecordBatch>> {
+    let start = ordinals(spec, rows)?.values().partition_point(|&ordinal| ordinal < from);
+    Ok((start < rows.num_rows()).then(|| rows.slice(start, rows.num_rows() - start)))
+}
+
+/// The table's columns of staged rows, in their order, and the date of every row in days since 1970.
+pub fn columns_of(spec: &TableSpec, staged: &[Staged]) -> Result<(RecordBatch, Dates)> {
+    let Some(first) = staged.first() else {
+        return Ok((RecordBatch::new_empty(spec.columns.clone()), Dates::One(0)));
+    };
+    let rows = match staged {
+        [one] => one.rows.clone(),
+        many => concat_batches(&first.rows.schema(), many.iter().map(|part| &part.rows)).map_err(broken)?,
+    };
+    let mut partitions = Vec::with_capacity(rows.num_rows());
+    for part in staged {
+        partitions.resize(partitions.len() + part.rows.num_rows(), part.partition);
+    }
+    let partitions: ArrayRef = Arc::new(Int32Array::from(partitions));
+    let (columns, dates) = match &spec.kind {
+        Kind::History { key, .. } => history(spec, key, &rows, partitions)?,
+        Kind::DeadLetters => dead_letters(&rows, partitions)?,
+    };
+    Ok((RecordBatch::try_new(spec.columns.clone(), columns).map_err(broken)?, dates))
+}
+
+fn history(
+    spec: &TableSpec,
+    key: &[KeyType],
+    rows: &RecordBatch,
+    partitions: ArrayRef,
+) -> Result<(Vec<ArrayRef>, Dates)> {
+    let event_time = int64(rows, 1)?;
+    let mut columns = key_columns(key, rows.column(0))?;
+    columns.push(micros(event_time));
+    columns.push(micros(int64(rows, 2)?));
+    columns.push(partitions);
+    columns.extend([3, 4, 5].map(|index| rows.column(index).clone()));
+    columns.push(Arc::new(Int32Array::from_value(spec.version as i32, rows.num_rows())));
+    for feature in &rows.columns()[ROW_COLUMNS.len()..] {
+        columns.push(match feature.data_type() {
+            DataType::Timestamp(TimeUnit::Millisecond, _) => {
+                let values = feature.as_primitive::<TimestampMillisecondType>();
+                let values = values.unary::<_, TimestampMicrosecondType>(|millis| millis * 1000);
+                Arc::new(values.with_timezone("UTC"))
+            }
+            _ => feature.clone(),
+        });
+    }
+    Ok((columns, Dates::of(event_time)))
+}
+
+fn dead_letters(rows: &RecordBatch, partitions: ArrayRef) -> Result<(Vec<ArrayRef>, Dates)> {
+    let kafka_time = int64(rows, 2)?;
+    let [ordinal, offset, class, reason, key, value] = [0, 1, 3, 4, 5, 6].map(|index| rows.column(index).clone());
+    debug_assert_eq!(rows.num_columns(), DEAD_LETTER_COLUMNS.len());
+    Ok((vec![ordinal, partitions, offset, micros(kafka_time), class, reason, key, value], Dates::of(kafka_time)))
+}
+
+/// One array a key field, from the key's text: itself, its decimal number, or a JSON list of both.
+fn key_columns(key: &[KeyType], text: &ArrayRef) -> Result<Vec<ArrayRef>> {
+    if let [KeyType::String] = key {
+        return Ok(vec![text.clone()]);
+    }
+    let text = text.as_string_opt::<i32>().ok_or_else(|| Error::internal("the key column of an epoch is not text"))?;
+    let wrong = |key: &str| Error::internal(format!("entity key `{key}` has not the form of its key fields"));
+    let mut parts: Vec<KeyBuilder> = key.iter().map(|ty| KeyBuilder::new(*ty, text.len())).collect();
+    for key_text in text.iter().flatten() {
+        if let [part] = parts.as_mut_slice() {
+            part.push_number(key_text.parse().ok()).ok_or_else(|| wrong(key_text))?;
+            continue;
+        }
+        let values: Vec<serde_json::Value> = serde_json::from_str(key_text).map_err(|_| wrong(key_text))?;
+        if values.len() != parts.len() {
+            return Err(wrong(key_text));
+        }
+        for (part, value) in parts.iter_mut().zip(&values) {
+            part.push(value).ok_or_else(|| wrong(key_text))?;
+        }
+    }
+    Ok(parts.into_iter().map(KeyBuilder::finish).collect())
+}
+
+enum KeyBuilder {
+    String(StringBuilder),
+    Int64(Vec<i64>),
+}
+
+impl KeyBuilder {
+    fn new(ty: KeyType, rows: usize) -> Self {
+        match ty {
+            KeyType::String => Self::String(StringBuilder::with_capacity(rows, rows * 16)),
+            KeyType::Int64 => Self::Int64(Vec::with_capacity(rows)),
+        }
+    }
+
+    fn push(&mut self, value: &serde_json::Value) -> Option<()> {
+        match self {
+            Self::String(builder) => builder.append_value(value.as_str()?),
+            Self::Int64(_) => self.push_number(value.as_i64())?,
+        }
+        Some(())
+    }
+
+    fn push_number(&mut self, number: Option<i64>) -> Option<()> {
+        match self {
+            Self::Int64(values) => values.push(number?),
+            Self::String(_) => return None,
+        }
+        Some(())
+    }
+
+    fn finish(self) -> ArrayRef {
+        match self {
+            Self::String(mut builder) => Arc::new(builder.finish()),
+            Self::Int64(values) => Arc::new(Int64Array::from(values)),
+        }
+    }
+}
+
+/// The dates of a batch's rows, in days since 1970.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Dates {
+    /// All rows have this one.
+    One(i32),
+    Many(Vec<i32>),
+}
+
+impl Dates {
+    /// Of times in milliseconds; null is 1970-01-01.
+    fn of(times: &Int64Array) -> Self {
+        let low = arrow::compute::min(times).unwrap_or(0);
+        let high = arrow::compute::max(times).unwrap_or(0);
+        if day(low) == day(high) && (times.null_count() == 0 || day(low) == 0) {
+            return Self::One(day(low));
+        }
+        Self::Many(times.iter().map(|time| day(time.unwrap_or(0))).collect())
+    }
+
+    /// Each date, ascending, with the indices of its rows, ascending.
+    pub fn groups(&self, rows: usize) -> Vec<(i32, Vec<u32>)> {
+        match self {
+            Self::One(date) => vec![(*date, (0..rows as u32).collect())],
+            Self::Many(dates) => {
+                let mut groups = std::collections::BTreeMap::<i32, Vec<u32>>::new();
+                for (row, date) in dates.iter().enumerate() {
+                    groups.entry(*date).or_default().push(row as u32);
+                }
+                groups.into_iter().collect()
+            }
+        }
+    }
+}
+
+/// The date of a time in milliseconds; years 1 to 9999 fit with room to spare.
+pub fn day(time: i64) -> i32 {
+    time.div_euclid(DAY) as i32
+}
+
+/// `2024-01-31`, four digits a year.
+pub fn date_text(day: i32) -> String {
+    let date = jiff::civil::date(1970, 1, 1).saturating_add(jiff::Span::new().days(i64::from(day)));
+    format!("{:04}-{:02}-{:02}", date.year(), date.month(), date.day())
+}
+
+fn micros(times: &Int64Array) -> ArrayRef {
+    let micros: TimestampMicrosecondArray = times.unary::<_, TimestampMicrosecondType>(|millis| millis * 1000);
+    Arc::new(micros.with_timezone("UTC"))
+}
+
+fn int64(rows: &RecordBatch, index: usize) -> Result<&Int64Array> {
+    let column = rows.column(index);
+    column.as_primitive_opt::<Int64Type>().ok_or_else(|| {
+        Error::internal(format!("column {index} of an epoch's rows is {}, not Int64", column.data_type()))
+    })
+}
+
+/// Neighbouring rows of one task in a table's batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    pub partition: i32,
+    pub start: usize,
+    pub len: usize,
+    /// First and last ordinal.
+    pub first: i64,
+    pub last: i64,
+}
+
+/// The runs of a table's batch, in order.
+pub fn runs(columns: &RecordBatch) -> Vec<Run> {
+    let Some(partitions) = columns.column_by_name("partition").and_then(|c| c.as_primitive_opt::<Int32Type>()) else {
+        return vec![];
+    };
+    let mut runs: Vec<Run> = Vec::new();
+    for (row, (&partition, &ordinal)) in partitions.values().iter().zip(stored_ordinals(columns)).enumerate() {
+        match runs.last_mut() {
+            Some(run) if run.partition == partition => (run.last, run.len) = (ordinal, run.len + 1),
+            _ => runs.push(Run { partition, start: row, len: 1, first: ordinal, last: ordinal }),
+        }
+    }
+    runs
+}
+
+/// How many rows at a run's beginning have ordinals below `from`.
+pub fn below(columns: &RecordBatch, run: &Run, from: i64) -> usize {
+    stored_ordinals(columns)[run.start..run.start + run.len].partition_point(|&ordinal| ordinal < from)
+}
+
+/// The ordinals of a table's batch; every table has the column.
+fn stored_ordinals(columns: &RecordBatch) -> &[i64] {
+    columns.column_by_name("ordinal").map_or(&[], |column| column.as_primitive::<Int64Type>().values())
+}
+
+fn broken(error: ArrowError) -> Error {
+    Error::internal(format!("an epoch's rows do not have the columns of their table: {error}"))
+}

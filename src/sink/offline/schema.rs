@@ -1,0 +1,214 @@
+//! What the tables look like: names, places, columns, types and table properties.
+//!
+//! Always holds: one table an entity with history and one for dead letters, each at `{url}/{topology}/{name}/v{version}`;
+//! the files hold every column but the last, the date, which is the partition column. Nothing beyond Delta's basic
+//! protocol (reader 1, writer 2): no deletion vectors, no column mapping, no feature that a reader might lack.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use deltalake::kernel::{DataType as DeltaType, PrimitiveType, StructField};
+
+use crate::error::{Error, Result};
+use crate::topology::{EntityPlan, FieldType, Plan, ValueType};
+
+/// The name of the dead letters' table, beside the entities' names.
+pub const DEAD_LETTERS: &str = "dead_letters";
+/// The columns of a history table between the key and the features.
+pub const HISTORY_COLUMNS: [&str; 7] =
+    ["event_time", "known_at", "partition", "offset", "sequence", "ordinal", "version"];
+/// The partition column of a history table: the UTC date of `event_time`.
+pub const EVENT_DATE: &str = "event_date";
+/// The partition column of the dead letters: the UTC date of `kafka_time`, or 1970-01-01.
+pub const DEAD_DATE: &str = "dead_date";
+/// The table property that names the logic which wrote the table.
+pub const FINGERPRINT: &str = "kappa.fingerprint";
+
+/// What a table holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// Feature rows of the entity of this index in the plan.
+    History {
+        entity: usize,
+        key: Vec<KeyType>,
+    },
+    DeadLetters,
+}
+
+/// The type of a key column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyType {
+    String,
+    Int64,
+}
+
+/// One table: where it is and what it holds.
+#[derive(Debug, Clone)]
+pub struct TableSpec {
+    /// `{topology}/{name}/v{version}`: its place below the url, and the beginning of its appIds.
+    pub path: String,
+    pub kind: Kind,
+    pub version: u32,
+    /// The columns of its files: all but the date, all in the table's order.
+    pub columns: SchemaRef,
+    /// The partition column.
+    pub date_column: &'static str,
+    /// How many leading columns have minimum and maximum in the log.
+    pub stats_columns: usize,
+    pub fingerprint: String,
+}
+
+impl TableSpec {
+    /// The appId of a task in this table.
+    pub fn app_id(&self, partition: i32) -> String {
+        format!("{}/{partition}", self.path)
+    }
+
+    /// How many leading columns are the entity's key.
+    pub fn key_columns(&self) -> usize {
+        match &self.kind {
+            Kind::History { key, .. } => key.len(),
+            Kind::DeadLetters => 0,
+        }
+    }
+
+    /// The columns as Delta declares them, the date last.
+    pub fn delta_fields(&self) -> Vec<StructField> {
+        let date = StructField::nullable(self.date_column, DeltaType::Primitive(PrimitiveType::Date));
+        let column = |field: &Arc<Field>| {
+            StructField::new(field.name(), DeltaType::Primitive(primitive(field.data_type())), field.is_nullable())
+        };
+        self.columns.fields().iter().map(column).chain([date]).collect()
+    }
+
+    /// Table properties: statistics only where they prune, a checkpoint every 100 commits.
+    pub fn properties(&self) -> [(String, Option<String>); 3] {
+        [
+            ("delta.checkpointInterval".into(), Some(super::table::CHECKPOINT_INTERVAL.to_string())),
+            ("delta.dataSkippingNumIndexedCols".into(), Some(self.stats_columns.to_string())),
+            (FINGERPRINT.into(), Some(self.fingerprint.clone())),
+        ]
+    }
+}
+
+/// The tables of a version: the entities with history in the topology's order, then the dead letters.
+///
+/// Errors: two columns of one table whose names differ by no more than case, or a name that Parquet readers refuse.
+pub fn tables(plan: &Plan, version: u32) -> Result<Vec<TableSpec>> {
+    let histories = plan.entities.iter().enumerate().filter(|(_, entity)| entity.history);
+    let mut specs = histories.map(|(index, _)| history(plan, index, version)).collect::<Result<Vec<_>>>()?;
+    specs.push(dead_letters(plan, version));
+    Ok(specs)
+}
+
+/// The history table of the entity of this index.
+pub fn history(plan: &Plan, index: usize, version: u32) -> Result<TableSpec> {
+    let entity = &plan.entities[index];
+    if entity.name == DEAD_LETTERS {
+        return Err(Error::configuration(format!(
+            "entity `{DEAD_LETTERS}` takes the name of the dead letters' table: rename it, or give it `history: off`"
+        )));
+    }
+    let key: Vec<KeyType> = entity.key.iter().map(|&field| key_type(plan.source.fields[field].ty)).collect();
+    let columns = history_columns(plan, entity, &key);
+    check_names(entity, &columns)?;
+    Ok(TableSpec {
+        path: format!("{}/{}/v{version}", plan.topology, entity.name),
+        stats_columns: key.len() + HISTORY_COLUMNS.len() - 1,
+        kind: Kind::History { entity: index, key },
+        version,
+        columns: Arc::new(Schema::new(columns)),
+        date_column: EVENT_DATE,
+        fingerprint: plan.fingerprint.clone(),
+    })
+}
+
+fn dead_letters(plan: &Plan, version: u32) -> TableSpec {
+    let columns = vec![
+        Field::new("ordinal", DataType::Int64, false),
+        Field::new("partition", DataType::Int32, false),
+        Field::new("offset", DataType::Int64, false),
+        Field::new("kafka_time", timestamp(), true),
+        Field::new("class", DataType::Utf8, false),
+        Field::new("reason", DataType::Utf8, false),
+        Field::new("key", DataType::Binary, true),
+        Field::new("value", DataType::Binary, true),
+    ];
+    TableSpec {
+        path: format!("{}/{DEAD_LETTERS}/v{version}", plan.topology),
+        kind: Kind::DeadLetters,
+        version,
+        columns: Arc::new(Schema::new(columns)),
+        date_column: DEAD_DATE,
+        stats_columns: 4,
+        fingerprint: plan.fingerprint.clone(),
+    }
+}
+
+fn history_columns(plan: &Plan, entity: &EntityPlan, key: &[KeyType]) -> Vec<Field> {
+    let key_column = |(&field, ty): (&usize, &KeyType)| {
+        let data_type = if *ty == KeyType::String { DataType::Utf8 } else { DataType::Int64 };
+        Field::new(&plan.source.fields[field].name, data_type, false)
+    };
+    let types =
+        [timestamp(), timestamp(), DataType::Int32, DataType::Int64, DataType::Int32, DataType::Int64, DataType::Int32];
+    let fixed = HISTORY_COLUMNS.iter().zip(types).map(|(name, data_type)| Field::new(*name, data_type, false));
+    let features = entity.features.iter().map(|feature| Field::new(&feature.name, stored(feature.output_type), true));
+    entity.key.iter().zip(key).map(key_column).chain(fixed).chain(features).collect()
+}
+
+/// Readers compare names without case, and Parquet readers refuse these characters without column mapping.
+fn check_names(entity: &EntityPlan, columns: &[Field]) -> Result<()> {
+    let mut seen = BTreeSet::from([EVENT_DATE.to_string()]);
+    for name in columns.iter().map(|column| column.name()) {
+        let problem = if !seen.insert(name.to_lowercase()) {
+            "is the name of two columns (case does not count)"
+        } else if name.is_empty() || name.contains([' ', ',', ';', '{', '}', '(', ')', '\n', '\t', '=']) {
+            "has a character that Delta tables do not allow in a column's name"
+        } else {
+            continue;
+        };
+        return Err(Error::configuration(format!(
+            "entity `{}`: `{name}` {problem} in its history table: rename the field or feature, or say `history: off`; \
+             taken names: the key fields, {}, {EVENT_DATE}",
+            entity.name,
+            HISTORY_COLUMNS.join(", "),
+        )));
+    }
+    Ok(())
+}
+
+fn key_type(ty: FieldType) -> KeyType {
+    match ty {
+        FieldType::Int64 => KeyType::Int64,
+        // The plan holds no key of another type.
+        _ => KeyType::String,
+    }
+}
+
+fn timestamp() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+fn stored(ty: ValueType) -> DataType {
+    match ty {
+        ValueType::String => DataType::Utf8,
+        ValueType::Int64 => DataType::Int64,
+        ValueType::Double => DataType::Float64,
+        ValueType::Bool => DataType::Boolean,
+        ValueType::Timestamp => timestamp(),
+    }
+}
+
+fn primitive(data_type: &DataType) -> PrimitiveType {
+    match data_type {
+        DataType::Int64 => PrimitiveType::Long,
+        DataType::Int32 => PrimitiveType::Integer,
+        DataType::Float64 => PrimitiveType::Double,
+        DataType::Boolean => PrimitiveType::Boolean,
+        DataType::Timestamp(..) => PrimitiveType::Timestamp,
+        DataType::Binary => PrimitiveType::Binary,
+        _ => PrimitiveType::String,
+    }
+}

@@ -1,0 +1,136 @@
+//! Places: from the settings' url to a table's own store, and what an object store needs on top of Delta's log.
+//!
+//! Always holds: in a local directory a data file is on disk before the commit that names it, and the commit is on
+//! disk before it is reported: both survive a power cut. Object stores promise that by themselves.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::{Arc, Once};
+
+use deltalake::logstore::object_store::{ObjectStore, ObjectStoreExt, PutPayload, WriteMultipart, path::Path};
+use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError, ensure_table_uri};
+use url::Url;
+
+use crate::config::OfflineSettings;
+use crate::error::{Error, Result};
+
+/// Larger files go up in parts of this size.
+const PART_BYTES: usize = 16 << 20;
+/// Parts on their way at once.
+const PARTS_IN_FLIGHT: usize = 4;
+
+/// Where tables are: the settings, and for tests a store in place of the one that the url names.
+#[derive(Debug, Clone)]
+pub struct Place {
+    url: String,
+    options: Vec<(String, String)>,
+    store: Option<Arc<dyn ObjectStore>>,
+}
+
+impl Place {
+    /// The place that the settings name.
+    pub fn new(settings: &OfflineSettings) -> Self {
+        register();
+        let options = settings.options.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        Self { url: settings.url.trim_end_matches('/').to_string(), options, store: None }
+    }
+
+    /// The same place through another store, whose root is the store's root.
+    #[cfg(test)]
+    pub fn through(mut self, store: Arc<dyn ObjectStore>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// The table at `path` below the url, not loaded. A local directory is made when it is missing.
+    pub fn table(&self, path: &str) -> Result<DeltaTable> {
+        let wrong = |e: DeltaTableError| {
+            Error::configuration(format!(
+                "offline.url `{}` cannot be used: {e}; give a directory, file:///..., s3://, gs:// or az://, and what \
+                 the store needs in offline.options or the environment",
+                self.url
+            ))
+        };
+        let url = ensure_table_uri(format!("{}/{path}", self.url)).map_err(wrong)?;
+        let mut builder = DeltaTableBuilder::from_url(url.clone()).map_err(wrong)?;
+        builder = builder.with_storage_options(self.options.iter().cloned().collect());
+        if let Some(store) = &self.store {
+            builder = builder.with_storage_backend(store.clone(), url);
+        }
+        builder.build().map_err(wrong)
+    }
+
+    /// Whether a local directory stands at `path` below the url; always true for an object store.
+    pub fn may_exist(&self, path: &str) -> bool {
+        let local = match Url::parse(&self.url) {
+            Ok(url) if url.scheme() == "file" => url.to_file_path().ok(),
+            Ok(_) => None,
+            Err(_) => Some(PathBuf::from(&self.url)),
+        };
+        local.is_none_or(|directory| directory.join(path).is_dir())
+    }
+}
+
+/// Makes s3://, gs:// and az:// known to the library.
+fn register() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        deltalake::aws::register_handlers(None);
+        deltalake::gcp::register_handlers(None);
+        deltalake::azure::register_handlers(None);
+    });
+}
+
+/// Puts a file into the table's store and answers when it was stored, by the store's clock, in ms.
+pub async fn upload(table: &DeltaTable, path: &str, payload: &PutPayload) -> Result<i64> {
+    let store = table.object_store();
+    let location = Path::from(path);
+    let sent = async {
+        if payload.content_length() <= PART_BYTES {
+            store.put(&location, payload.clone()).await?;
+        } else {
+            let mut parts = WriteMultipart::new_with_chunk_size(store.put_multipart(&location).await?, PART_BYTES);
+            for bytes in payload.iter() {
+                for start in (0..bytes.len()).step_by(PART_BYTES) {
+                    parts.wait_for_capacity(PARTS_IN_FLIGHT).await?;
+                    parts.put(bytes.slice(start..bytes.len().min(start + PART_BYTES)));
+                }
+            }
+            parts.finish().await?;
+        }
+        store.head(&location).await
+    };
+    let stored = sent.await.map_err(|e| unavailable(table.table_url(), "write a file of", &e))?;
+    if stored.size != payload.content_length() as u64 {
+        let text = format!("{path} has {} bytes of {}", stored.size, payload.content_length());
+        return Err(unavailable(table.table_url(), "write a file of", &text));
+    }
+    Ok(stored.last_modified.timestamp_millis())
+}
+
+/// The path of a commit within its table.
+pub fn commit_path(version: u64) -> String {
+    format!("_delta_log/{version:020}.json")
+}
+
+/// Brings files of a local table to disk, and the directories that name them; nothing for an object store.
+pub async fn sync(table: &DeltaTable, paths: Vec<String>) -> Result<()> {
+    let url = table.table_url();
+    let Some(root) = Some(url).filter(|url| url.scheme() == "file").and_then(|url| url.to_file_path().ok()) else {
+        return Ok(());
+    };
+    let synced = tokio::task::spawn_blocking(move || {
+        let files: BTreeSet<PathBuf> = paths.iter().map(|path| root.join(path)).collect();
+        let above = |file: &PathBuf| file.ancestors().skip(1).map(PathBuf::from).collect::<Vec<_>>();
+        let directories: BTreeSet<PathBuf> =
+            files.iter().flat_map(above).filter(|dir| dir.starts_with(&root)).collect();
+        files.iter().chain(&directories).try_for_each(|path| std::fs::File::open(path)?.sync_all())
+    });
+    let failed = |e: &dyn std::fmt::Display| unavailable(url, "bring to disk", e);
+    synced.await.map_err(|e| failed(&e))?.map_err(|e| failed(&e))
+}
+
+/// The store did not do what was asked; nothing is lost, and a repetition is safe.
+pub fn unavailable(url: &Url, what: &str, error: &(impl std::fmt::Display + ?Sized)) -> Error {
+    Error::unavailable(format!("could not {what} the offline table {url}: {error}; check that the store answers"))
+}

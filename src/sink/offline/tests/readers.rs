@@ -1,0 +1,78 @@
+//! The tables as DuckDB, Polars and the deltalake package read them, through `tests/support/read_delta.py`.
+//!
+//! Runs where KAPPA_PYTHON names a Python that has them; the end-to-end tests set it.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::time::{MAX_EVENT_TIME, MIN_EVENT_TIME};
+
+fn read(settings: &OfflineSettings, table: &str) -> Vec<Value> {
+    let python = std::env::var("KAPPA_PYTHON").expect("KAPPA_PYTHON names a Python with duckdb, polars and deltalake");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/read_delta.py");
+    let path = format!("{}/shop/{table}/v1", settings.url);
+    let output = Command::new(python).args([script, "all", &path]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn expected_user(ordinal: i64, time: i64, date: &str) -> Value {
+    let some = ordinal % 4 != 0;
+    let if_some = |value: Value| if some { value } else { Value::Null };
+    json!({
+        "user_id": format!("u{}", ordinal % 10),
+        "event_time": time * 1000, "known_at": (time + 7) * 1000,
+        "partition": 4, "offset": 1000 + ordinal / 2, "sequence": ordinal % 2, "ordinal": ordinal, "version": 1,
+        "views": if_some(json!(ordinal * 3 - 5)),
+        "total": if_some(json!(ordinal as f64 / 3.0)),
+        "label": if_some(json!(format!("é{}", ordinal % 3))),
+        "flag": if_some(json!(ordinal % 3 == 0)),
+        "last_at": if_some(json!((time - 1) * 1000)),
+        "event_date": date,
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs KAPPA_PYTHON"]
+async fn duckdb_polars_and_deltalake_read_the_same_values() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = settings(&directory);
+    let mut writer = open(&settings, &[4]).await;
+    let times = [
+        (MIN_EVENT_TIME + 1, "0001-01-01"),
+        (MAX_EVENT_TIME - 7, "9999-12-31"),
+        (-1, "1969-12-31"),
+        (0, "1970-01-01"),
+        (START, "2024-02-28"),
+        (START + 7_200_000, "2024-02-29"),
+    ];
+    let rows: Vec<_> = (0..6000).map(|ordinal: i64| (ordinal, times[ordinal as usize % 6])).collect();
+    let users = entity_rows(0, &rows.iter().map(|(ordinal, (time, _))| (*ordinal, *time)).collect::<Vec<_>>());
+    let mut first = epoch(1, 4, 0..0, 0..4);
+    (first.next_ordinal, first.rows) = (6000, vec![users]);
+    writer.append(&first).unwrap();
+    writer.commit().await.unwrap();
+    writer.append(&epoch(2, 4, 6000..6500, 4..4)).unwrap();
+    writer.commit().await.unwrap();
+
+    let users = read(&settings, "user");
+    let late = (6000..6500).filter(|o| entity_of(*o) == 0).map(|o| (o, (time_of(o), "")));
+    let all: Vec<_> = rows.into_iter().chain(late).collect();
+    assert_eq!(users.len(), all.len());
+    for (read, (ordinal, (time, date))) in users.iter().zip(all) {
+        let date = if date.is_empty() { rows::date_text(rows::day(time)) } else { date.to_string() };
+        assert_eq!(*read, expected_user(ordinal, time, &date));
+    }
+    let pairs = read(&settings, "pair");
+    assert_eq!((&pairs[0]["user_id"], &pairs[0]["order_id"]), (&json!("u\"3"), &json!(0)), "{}", pairs[0]);
+    let dead = read(&settings, DEAD_LETTERS);
+    let expected = json!({
+        "ordinal": 1, "partition": 4, "offset": 501, "kafka_time": time_of(1) * 1000, "class": "malformed",
+        "reason": "no event time in 1", "key": "ff01", "value": "7b31", "dead_date": "2024-02-28",
+    });
+    assert_eq!((dead.len(), &dead[1]), (4, &expected));
+    assert_eq!((&dead[0]["kafka_time"], &dead[0]["key"]), (&Value::Null, &Value::Null));
+}

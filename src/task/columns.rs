@@ -1,0 +1,145 @@
+//! A batch's columns as the fold reads them: downcast once, then one index a record.
+
+use arrow::array::{
+    Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray,
+};
+
+use super::program::Program;
+use crate::aggregate::Input;
+use crate::error::{Error, Result};
+use crate::expr::ExprId;
+use crate::topology::EntityPlan;
+
+/// The inputs of one entity's program over a batch.
+#[derive(Debug)]
+pub struct InputColumns<'a> {
+    inputs: Vec<(Option<&'a BooleanArray>, Values<'a>)>,
+}
+
+#[derive(Debug)]
+enum Values<'a> {
+    Record,
+    Int(&'a Int64Array),
+    Double(&'a Float64Array),
+    Bool(&'a BooleanArray),
+    Time(&'a TimestampMillisecondArray),
+    Str(&'a StringArray),
+}
+
+impl<'a> InputColumns<'a> {
+    /// The program's inputs among the evaluated expressions.
+    ///
+    /// # Errors
+    /// Internal: an expression has a type that the plan does not give it.
+    pub fn new(program: &Program, columns: &'a [ArrayRef]) -> Result<Self> {
+        let inputs = program.inputs.iter().map(|input| {
+            let filter = input.filter.map(|id| condition(columns, id)).transpose()?;
+            Ok((filter, input.value.map_or(Ok(Values::Record), |id| values(columns, id))?))
+        });
+        Ok(Self { inputs: inputs.collect::<Result<_>>()? })
+    }
+
+    /// Input `index` of the record at `row`; `None` when its condition is not true or it is null.
+    #[inline]
+    pub fn input(&self, index: usize, row: usize) -> Option<Input<'a>> {
+        let (filter, values) = &self.inputs[index];
+        if filter.is_some_and(|filter| !is_true(filter, row)) {
+            return None;
+        }
+        match values {
+            Values::Record => Some(Input::Record),
+            Values::Int(array) => array.is_valid(row).then(|| Input::Int(array.value(row))),
+            Values::Double(array) => array.is_valid(row).then(|| Input::Double(array.value(row))),
+            Values::Bool(array) => array.is_valid(row).then(|| Input::Bool(array.value(row))),
+            Values::Time(array) => array.is_valid(row).then(|| Input::Time(array.value(row))),
+            Values::Str(array) => array.is_valid(row).then(|| Input::Str(array.value(row))),
+        }
+    }
+}
+
+/// Whether a condition is true for a record; null is not.
+#[inline]
+pub fn is_true(condition: &BooleanArray, row: usize) -> bool {
+    condition.is_valid(row) && condition.value(row)
+}
+
+/// A boolean column.
+///
+/// # Errors
+/// Internal: it is of another type.
+pub fn condition(columns: &[ArrayRef], id: ExprId) -> Result<&BooleanArray> {
+    columns.get(id.0).and_then(|column| column.as_any().downcast_ref()).ok_or_else(|| mistyped(id))
+}
+
+fn mistyped(id: ExprId) -> Error {
+    Error::internal(format!("expression {} has another type than the plan says; this is a defect of Kappa", id.0))
+}
+
+fn values(columns: &[ArrayRef], id: ExprId) -> Result<Values<'_>> {
+    let any = columns.get(id.0).ok_or_else(|| mistyped(id))?.as_any();
+    None.or_else(|| any.downcast_ref().map(Values::Int))
+        .or_else(|| any.downcast_ref().map(Values::Double))
+        .or_else(|| any.downcast_ref().map(Values::Str))
+        .or_else(|| any.downcast_ref().map(Values::Time))
+        .or_else(|| any.downcast_ref().map(Values::Bool))
+        .ok_or_else(|| mistyped(id))
+}
+
+/// The text of one entity's key, record by record.
+#[derive(Debug)]
+pub struct KeyColumn<'a> {
+    parts: Vec<KeyPart<'a>>,
+    text: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum KeyPart<'a> {
+    Str(&'a StringArray),
+    Int(&'a Int64Array),
+}
+
+impl<'a> KeyColumn<'a> {
+    /// The key fields of `entity` in a batch of declared fields.
+    ///
+    /// # Errors
+    /// Internal: a key field is neither string nor int64.
+    pub fn new(entity: &EntityPlan, fields: &'a RecordBatch) -> Result<Self> {
+        let part = |field: &usize| key_part(fields, *field);
+        Ok(Self { parts: entity.key.iter().map(part).collect::<Result<_>>()?, text: Vec::new() })
+    }
+
+    /// The key's text at `row`: the field's own, or a JSON list without blanks; `None` when a part is null.
+    pub fn get(&mut self, row: usize) -> Option<&[u8]> {
+        if let [KeyPart::Str(array)] = self.parts.as_slice() {
+            return array.is_valid(row).then(|| array.value(row).as_bytes());
+        }
+        self.text.clear();
+        let single = self.parts.len() == 1;
+        for (index, part) in self.parts.iter().enumerate() {
+            if !single {
+                self.text.push(if index == 0 { b'[' } else { b',' });
+            }
+            match part {
+                KeyPart::Str(array) if array.is_valid(row) => {
+                    // Writing a string into a vector cannot fail.
+                    serde_json::to_writer(&mut self.text, array.value(row)).ok()?;
+                }
+                KeyPart::Int(array) if array.is_valid(row) => {
+                    self.text.extend_from_slice(itoa::Buffer::new().format(array.value(row)).as_bytes());
+                }
+                _ => return None,
+            }
+        }
+        if !single {
+            self.text.push(b']');
+        }
+        Some(&self.text)
+    }
+}
+
+fn key_part(fields: &RecordBatch, field: usize) -> Result<KeyPart<'_>> {
+    let any = fields.column(field).as_any();
+    None.or_else(|| any.downcast_ref().map(KeyPart::Str))
+        .or_else(|| any.downcast_ref().map(KeyPart::Int))
+        .ok_or_else(|| Error::internal("a key field is neither string nor int64; this is a defect of Kappa"))
+}

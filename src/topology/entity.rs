@@ -1,0 +1,175 @@
+//! The entities: their keys, and the one field with which all keys begin.
+//!
+//! Always holds for the plan that comes out: every key begins with the partition field, key fields are string or int64
+//! and never nulled on error, and no two entities share an online key. Entities whose key begins with another field
+//! are refused here: they need a topic that is partitioned by it.
+
+use std::collections::HashMap;
+
+use super::keys::{self, is_path_name};
+use super::plan::{EntityPlan, Field, FieldType};
+use super::source::SourceRead;
+use super::walk::{Section, Walk};
+use super::yaml::{Mapping, Mark, Node, Scalar};
+use crate::time::Millis;
+
+/// Defaults, which are also in docs/topology.md.
+pub(super) const DEFAULT_ONLINE_KEY: &str = "features:{id}";
+pub(super) const DEFAULT_EMPTY_TTL: Millis = 86_400_000;
+
+/// An entity, and where its parts stand.
+pub(super) struct EntityRead {
+    pub plan: EntityPlan,
+    name: Mark,
+    key: Mark,
+    online_key: Option<Mark>,
+}
+
+impl Walk {
+    /// Reads the entities in the topology's order.
+    pub fn entities(&mut self, key: &Scalar, node: &Node, fields: &[Field]) -> Vec<EntityRead> {
+        let Some(mapping) = self.names(key, node, "entities", "an entity") else { return vec![] };
+        mapping.entries.iter().filter_map(|(name, node)| self.entity(name, node, fields)).collect()
+    }
+
+    /// A mapping of free names that has at least one.
+    pub fn names<'a>(&mut self, key: &Scalar, node: &'a Node, place: &str, one: &str) -> Option<&'a Mapping> {
+        match node {
+            Node::Mapping(mapping) if !mapping.entries.is_empty() => Some(mapping),
+            Node::Mapping(_) => {
+                self.problem(key.mark, place, format!("`{}` is empty", key.text), format!("add {one}"));
+                None
+            }
+            _ => {
+                let found = format!("`{}` is {}, a mapping by name is expected", key.text, node.describe());
+                self.problem(node.mark(), place, found, format!("write the name of {one}, a colon and what it is"));
+                None
+            }
+        }
+    }
+
+    fn entity(&mut self, name: &Scalar, node: &Node, fields: &[Field]) -> Option<EntityRead> {
+        let place = format!("entity `{}`", name.text);
+        if !is_path_name(&name.text) {
+            let remedy = "use a to z, 0 to 9, `_` and `-`, a letter first, at most 100";
+            self.problem(name.mark, &place, "this is not a name for an entity", remedy);
+        }
+        let section = self.section(node, name.mark, &place, keys::ENTITY, keys::ENTITY_LATER)?;
+        let (key_at, key) = self.entity_key(&section, fields);
+        let key_names: Vec<&str> = key.iter().map(|&index| fields[index].name.as_str()).collect();
+        let features = match section.get("features") {
+            Some((key, node)) => self.features(&place, key, node, &key_names),
+            None => vec![],
+        };
+        let online_key = self.online_key(&section);
+        let history = self.one_of(&section, "history", &["on", "off"]) != Some("off");
+        let empty_ttl = self.positive(&section, "empty_ttl").unwrap_or(DEFAULT_EMPTY_TTL);
+        let plan = EntityPlan {
+            name: name.text.clone(),
+            key,
+            online_key: online_key.map_or(DEFAULT_ONLINE_KEY, |scalar| &scalar.text).to_string(),
+            empty_ttl,
+            history,
+            features,
+        };
+        Some(EntityRead { plan, name: name.mark, key: key_at, online_key: online_key.map(|scalar| scalar.mark) })
+    }
+
+    /// The key's fields; those with problems are left out.
+    fn entity_key(&mut self, section: &Section<'_>, fields: &[Field]) -> (Mark, Vec<usize>) {
+        let Some((at, node)) = section.get("key") else { return (section.at, vec![]) };
+        let place = &section.place;
+        let parts: Vec<&Scalar> = match node {
+            Node::Scalar(scalar) => vec![scalar],
+            Node::Sequence(list) if !list.items.is_empty() => {
+                let parts = list.items.iter().map(|item| self.scalar(item, place, "key", "the name of a field"));
+                parts.collect::<Vec<_>>().into_iter().flatten().collect()
+            }
+            _ => {
+                let found = format!("key is {}, a field or a list of fields is expected", node.describe());
+                self.problem(at.mark, place, found, "write `key: user_id` or `key: [user_id, item_id]`");
+                vec![]
+            }
+        };
+        let mut key = vec![];
+        for part in parts {
+            let Some(index) = self.field(part, place, "key", fields) else { continue };
+            if key.contains(&index) {
+                let found = format!("key field `{}` appears twice", part.text);
+                self.problem(part.mark, place, found, "name every field of the key once");
+                continue;
+            }
+            self.key_field(part, place, &fields[index]);
+            key.push(index);
+        }
+        (node.mark(), key)
+    }
+
+    fn key_field(&mut self, part: &Scalar, place: &str, field: &Field) {
+        if !matches!(field.ty, FieldType::String | FieldType::Int64) {
+            let found = format!("key field `{}` is {}", field.name, field.ty.name());
+            self.problem(part.mark, place, found, "a key is string or int64: declare the field so, or choose another");
+        }
+        if field.null_on_error {
+            let found = format!("key field `{}` is declared `on_error: null`", field.name);
+            self.problem(part.mark, place, found, "remove `on_error`: a key that cannot be read makes no entity");
+        }
+    }
+
+    fn online_key<'a>(&mut self, section: &Section<'a>) -> Option<&'a Scalar> {
+        let scalar = self.text(section, "online_key", "a text with one {id}")?;
+        if scalar.text.matches("{id}").count() != 1 {
+            let found = format!("online_key `{}` does not have one {{id}}", scalar.text);
+            self.problem(scalar.mark, &section.place, found, "write it like `features:{id}`");
+        }
+        Some(scalar)
+    }
+
+    /// The partition field: named by the source, or the first of every key. Notes the keys that do not begin with it.
+    pub fn partition_field(&mut self, source: &SourceRead<'_>, entities: &[EntityRead]) -> Option<usize> {
+        let fields = &source.plan.fields;
+        let firsts = || entities.iter().filter_map(|entity| Some((entity, *entity.plan.key.first()?)));
+        let (field, reason) = match source.partitioned_by {
+            Some(scalar) => {
+                let field = self.field(scalar, "source", "partitioned_by", fields)?;
+                (field, "the source is `partitioned_by` it".to_string())
+            }
+            None => {
+                let (entity, field) = firsts().next()?;
+                (field, format!("the key of entity `{}` begins with it", entity.plan.name))
+            }
+        };
+        let name = &fields[field].name;
+        for (entity, first) in firsts().filter(|(_, first)| *first != field) {
+            let rest = entity.plan.key.iter().filter(|&&part| part != field).map(|&part| fields[part].name.as_str());
+            let key: Vec<&str> = std::iter::once(name.as_str()).chain(rest).collect();
+            let found = format!(
+                "key begins with `{}`, not with the partition field `{name}` ({reason}), so its records would lie in several partitions",
+                fields[first].name
+            );
+            let remedy = format!(
+                "write `key: [{}]`, or give it a topology of its own over a topic keyed by `{}`",
+                key.join(", "),
+                fields[first].name
+            );
+            self.problem(entity.key, &format!("entity `{}`", entity.plan.name), found, remedy);
+        }
+        Some(field)
+    }
+
+    /// Notes the entities that share an online key.
+    pub fn online_keys(&mut self, entities: &[EntityRead]) {
+        let mut owners: HashMap<&str, &str> = HashMap::new();
+        for entity in entities {
+            let EntityPlan { name, online_key, .. } = &entity.plan;
+            if let Some(owner) = owners.get(online_key.as_str()) {
+                let found = format!("online key `{online_key}` is also entity `{owner}`'s");
+                let remedy = format!("add `online_key: \"features:{name}:{{id}}\"` here");
+                let at = entity.online_key.unwrap_or(entity.name);
+                self.problem(at, &format!("entity `{name}`"), found, remedy);
+            } else {
+                owners.insert(online_key, name);
+            }
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Fixed programs to compare with: what consuming costs at least, and consuming with decoding.
+//!
+//! They call librdkafka themselves and share nothing with the source under test, so that they stay what they are when
+//! it changes. `source` is the counterpart: the project's own source, with every record's fields looked at.
+
+use std::collections::BTreeMap;
+use std::mem::MaybeUninit;
+use std::time::Duration;
+
+use clap::Args;
+use kappa::config::KafkaSettings;
+use kappa::decode::RawBatch;
+use kappa::source::{KafkaSource, Polled};
+use rdkafka::bindings as rd;
+use rdkafka::client::{Client, DefaultClientContext};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use serde::Deserialize;
+
+use super::measure::Measure;
+
+#[derive(Args)]
+pub struct Arguments {
+    /// host:port
+    #[arg(long)]
+    brokers: String,
+    #[arg(long, default_value = "bench")]
+    topic: String,
+}
+
+/// 7 of the event's 11 fields, as a consumer of these would declare them.
+#[derive(Deserialize)]
+struct Event<'a> {
+    user_id: &'a str,
+    event: &'a str,
+    item_id: &'a str,
+    category: &'a str,
+    price: Option<f64>,
+    quantity: Option<i64>,
+    ts: i64,
+}
+
+/// Messages and bytes, and nothing else.
+pub fn consume(arguments: &Arguments) -> serde_json::Value {
+    let measure = Measure::start();
+    let (mut events, mut bytes) = (0u64, 0u64);
+    read(arguments, |payload| {
+        events += 1;
+        bytes += payload.len() as u64;
+    });
+    measure.finish(events, bytes, &[("program", "consume".into())])
+}
+
+/// The same, and every message parsed.
+pub fn decode(arguments: &Arguments) -> serde_json::Value {
+    let measure = Measure::start();
+    let (mut events, mut bytes, mut check) = (0u64, 0u64, 0.0f64);
+    read(arguments, |payload| {
+        events += 1;
+        bytes += payload.len() as u64;
+        let event: Event<'_> = serde_json::from_slice(payload).expect("the benchmark's events are well-formed");
+        let words = event.user_id.len() + event.event.len() + event.item_id.len() + event.category.len();
+        // Every field is used, so that none can be left out by the compiler.
+        check += words as f64 + event.price.unwrap_or(0.0) + event.quantity.unwrap_or(0) as f64;
+        check += (event.ts & 1) as f64;
+    });
+    measure.finish(events, bytes, &[("program", "decode".into()), ("check", check.round().into())])
+}
+
+/// The project's source into batches.
+pub fn source(arguments: &Arguments) -> serde_json::Value {
+    let settings = KafkaSettings {
+        brokers: arguments.brokers.clone(),
+        group: String::new(),
+        queue_kbytes: 32768,
+        options: BTreeMap::new(),
+    };
+    let measure = Measure::start();
+    let mut source = KafkaSource::open(&settings, &arguments.topic, "bench-source").unwrap();
+    let starts: Vec<(i32, i64)> = source.describe().unwrap().iter().map(|info| (info.partition, info.low)).collect();
+    source.assign(&starts).unwrap();
+    let (mut events, mut bytes, mut check, mut batches, mut ends) = (0u64, 0u64, 0i64, 0u64, 0);
+    while ends < starts.len() {
+        for polled in source.poll(16384, Duration::from_millis(100)).unwrap() {
+            let batch = match polled {
+                Polled::Records(batch) => batch,
+                Polled::Eof { .. } => {
+                    ends += 1;
+                    continue;
+                }
+            };
+            batches += 1;
+            for index in 0..batch.len() {
+                let record = batch.record(index);
+                events += 1;
+                bytes += record.value.map_or(0, <[u8]>::len) as u64;
+                check ^= record.kafka_time.unwrap_or(0) ^ record.key.map_or(0, <[u8]>::len) as i64;
+            }
+        }
+    }
+    let more = [("program", "source".into()), ("batches", batches.into()), ("check", check.into())];
+    measure.finish(events, bytes, &more)
+}
+
+/// Every payload of the topic, from its first offset to the end of all partitions, by the batch call.
+fn read(arguments: &Arguments, mut each: impl FnMut(&[u8])) {
+    const BATCH: usize = 16384;
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", &arguments.brokers)
+        .set("group.id", "bench-baseline")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "error")
+        .set("check.crcs", "true")
+        .set("isolation.level", "read_committed")
+        .set("enable.partition.eof", "true")
+        .set("queued.max.messages.kbytes", "32768")
+        .set("fetch.queue.backoff.ms", "10");
+    let native = config.create_native_config().unwrap();
+    let kind = rd::rd_kafka_type_t::RD_KAFKA_CONSUMER;
+    let client = Client::new(&config, native, kind, DefaultClientContext).unwrap();
+    let metadata = client.fetch_metadata(Some(&arguments.topic), Duration::from_secs(20)).unwrap();
+    let partitions = metadata.topics()[0].partitions();
+    assert!(!partitions.is_empty(), "no topic `{}`", arguments.topic);
+    let mut list = TopicPartitionList::new();
+    for partition in partitions {
+        list.add_partition_offset(&arguments.topic, partition.id(), Offset::Beginning).unwrap();
+    }
+    let (mut ends, mut messages) = (0, [MaybeUninit::uninit(); BATCH]);
+    // SAFETY: the client outlives its queue, the queue outlives the loop, and the array has room for BATCH pointers. The
+    // first `count` are written by the call, are non-null, and are destroyed once, after the last use of their bytes.
+    unsafe {
+        rd::rd_kafka_poll_set_consumer(client.native_ptr());
+        let queue = rd::rd_kafka_queue_get_consumer(client.native_ptr());
+        rd::rd_kafka_assign(client.native_ptr(), list.ptr());
+        while ends < partitions.len() {
+            let count = rd::rd_kafka_consume_batch_queue(queue, 10, messages.as_mut_ptr().cast(), BATCH);
+            for message in &messages[..count as usize] {
+                let message: *mut rd::rd_kafka_message_t = message.assume_init();
+                match (*message).err {
+                    rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => {
+                        each(std::slice::from_raw_parts((*message).payload.cast(), (*message).len));
+                    }
+                    rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__PARTITION_EOF => ends += 1,
+                    code => panic!("the baseline met an error: {code:?}"),
+                }
+                rd::rd_kafka_message_destroy(message);
+            }
+        }
+        rd::rd_kafka_queue_destroy(queue);
+    }
+}

@@ -1,0 +1,51 @@
+//! The long programs beside the tests: they need minutes, or measure, so they are run by name and by nobody else.
+//!
+//!     cargo test --test long -- baseline-consume --brokers 127.0.0.1:9092 --topic bench
+//!
+//! Each subcommand is a file; each prints one line of JSON as its answer.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod baseline;
+mod measure;
+mod produce;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "long", about = "Long tests and measurements")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// librdkafka's batch call alone: counts messages and bytes of a topic to its end.
+    BaselineConsume(baseline::Arguments),
+    /// The same, with serde_json into a borrowed struct of 7 of the event's 11 fields.
+    BaselineDecode(baseline::Arguments),
+    /// The project's own source, polled into batches and read, without decoding.
+    BaselineSource(baseline::Arguments),
+    /// Writes the benchmark's topic.
+    ProduceBench(produce::Arguments),
+    /// Starts a Kafka, prints its address, and keeps it until standard input ends.
+    Kafka,
+}
+
+fn main() {
+    match Arguments::parse().command {
+        Command::BaselineConsume(arguments) => println!("{}", baseline::consume(&arguments)),
+        Command::BaselineDecode(arguments) => println!("{}", baseline::decode(&arguments)),
+        Command::BaselineSource(arguments) => println!("{}", baseline::source(&arguments)),
+        Command::ProduceBench(arguments) => println!("{}", produce::run(&arguments)),
+        Command::Kafka => keep_kafka(),
+    }
+}
+
+fn keep_kafka() {
+    let kafka = support::kafka::Kafka::start_with_heap(768);
+    println!("{}", kafka.brokers());
+    let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+}

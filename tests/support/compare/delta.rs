@@ -1,0 +1,222 @@
+//! Reads what the engine wrote to Delta tables, through the public libraries alone.
+
+use std::collections::HashSet;
+use std::error::Error;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{
+    DataType, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
+};
+use deltalake::datafusion::prelude::SessionContext;
+use futures::TryStreamExt;
+
+use crate::support::oracle::{DeadLetter, FeatureRow, Topology, Type, Value};
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+/// The rows of one entity's table, of one partition or of all, in no particular order. `url` is a directory or any
+/// URL that Delta reads. The key fields, the fixed columns and the features are found by name.
+pub async fn read_rows(
+    url: &str,
+    topology: &Topology,
+    entity: usize,
+    partition: Option<i32>,
+) -> Result<Vec<FeatureRow>, Failure> {
+    let (mut rows, mut texts) = (vec![], Texts::default());
+    let mut stream = scan(url, partition).await?;
+    while let Some(batch) = stream.try_next().await? {
+        add_rows(&batch, topology, entity, &mut texts, &mut rows)?;
+    }
+    Ok(rows)
+}
+
+/// The dead letters, of all partitions.
+pub async fn read_dead_letters(url: &str) -> Result<Vec<DeadLetter>, Failure> {
+    let mut letters = vec![];
+    let mut stream = scan(url, None).await?;
+    while let Some(batch) = stream.try_next().await? {
+        let (partitions, offsets) = (ints(&batch, "partition")?, ints(&batch, "offset")?);
+        let classes = column(&batch, "class", &DataType::Utf8)?;
+        letters.extend((0..batch.num_rows()).map(|row| DeadLetter {
+            partition: partitions[row] as i32,
+            offset: offsets[row],
+            class: classes.as_string::<i32>().value(row).replace('_', " "),
+        }));
+    }
+    Ok(letters)
+}
+
+async fn scan(
+    url: &str,
+    partition: Option<i32>,
+) -> Result<deltalake::datafusion::execution::SendableRecordBatchStream, Failure> {
+    let table = deltalake::open_table(deltalake::ensure_table_uri(url)?).await?;
+    let context = SessionContext::new();
+    context.register_table("t", table.table_provider().await?)?;
+    let filter = partition.map_or(String::new(), |partition| format!(" where \"partition\" = {partition}"));
+    Ok(context.sql(&format!("select * from t{filter}")).await?.execute_stream().await?)
+}
+
+fn column(batch: &RecordBatch, name: &str, ty: &DataType) -> Result<ArrayRef, Failure> {
+    let column = batch.column_by_name(name).ok_or_else(|| format!("no column `{name}` in {:?}", batch.schema()))?;
+    Ok(cast(column, ty)?)
+}
+
+fn ints(batch: &RecordBatch, name: &str) -> Result<Vec<i64>, Failure> {
+    let column = column(batch, name, &DataType::Int64)?;
+    if column.null_count() > 0 {
+        return Err(format!("`{name}` has nulls").into());
+    }
+    Ok(column.as_primitive::<Int64Type>().values().to_vec())
+}
+
+/// A time column in ms; a fraction of a millisecond is an error.
+fn times(batch: &RecordBatch, name: &str) -> Result<Vec<i64>, Failure> {
+    let column = column(batch, name, &DataType::Timestamp(TimeUnit::Microsecond, None))?;
+    if column.null_count() > 0 {
+        return Err(format!("`{name}` has nulls").into());
+    }
+    let micros = column.as_primitive::<TimestampMicrosecondType>().values();
+    match micros.iter().find(|micros| **micros % 1000 != 0) {
+        Some(micros) => Err(format!("`{name}` is {micros} us, not whole milliseconds").into()),
+        None => Ok(micros.iter().map(|micros| micros / 1000).collect()),
+    }
+}
+
+/// Equal texts share their bytes: keys and categories repeat in millions of rows.
+#[derive(Default)]
+struct Texts(HashSet<Arc<str>>);
+
+impl Texts {
+    fn get(&mut self, text: &str) -> Arc<str> {
+        if let Some(shared) = self.0.get(text) {
+            return shared.clone();
+        }
+        let shared: Arc<str> = text.into();
+        self.0.insert(shared.clone());
+        shared
+    }
+}
+
+fn add_rows(
+    batch: &RecordBatch,
+    topology: &Topology,
+    entity: usize,
+    texts: &mut Texts,
+    rows: &mut Vec<FeatureRow>,
+) -> Result<(), Failure> {
+    let plan = &topology.entities[entity];
+    let (event_times, known) = (times(batch, "event_time")?, times(batch, "known_at")?);
+    let (partitions, offsets) = (ints(batch, "partition")?, ints(batch, "offset")?);
+    let (sequences, ordinals) = (ints(batch, "sequence")?, ints(batch, "ordinal")?);
+    let keys: Vec<ArrayRef> = plan
+        .key
+        .iter()
+        .map(|index| batch.column_by_name(&topology.fields[*index].name).cloned().ok_or("a key column is missing"))
+        .collect::<Result<_, _>>()?;
+    let keys: Vec<ArrayRef> = keys.iter().map(to_own_type).collect::<Result<_, _>>()?;
+    let features: Vec<ArrayRef> = plan
+        .features
+        .iter()
+        .map(|feature| column(batch, &feature.name, &arrow_type(feature.value_type())))
+        .collect::<Result<_, _>>()?;
+    for row in 0..batch.num_rows() {
+        let key = key_text(&keys, row)?;
+        rows.push(FeatureRow {
+            entity,
+            key: texts.get(&key),
+            event_time: event_times[row],
+            known_at: known[row],
+            partition: partitions[row] as i32,
+            offset: offsets[row],
+            sequence: sequences[row] as i32,
+            ordinal: ordinals[row],
+            values: features.iter().map(|column| value(column, row, &mut |text| texts.get(text))).collect(),
+            slack: None,
+        });
+    }
+    Ok(())
+}
+
+fn arrow_type(ty: Type) -> DataType {
+    match ty {
+        Type::Str | Type::Null => DataType::Utf8,
+        Type::Int => DataType::Int64,
+        Type::Double => DataType::Float64,
+        Type::Bool => DataType::Boolean,
+        Type::Ts => DataType::Timestamp(TimeUnit::Millisecond, None),
+    }
+}
+
+/// Whole numbers stay numbers, the rest becomes text.
+fn to_own_type(column: &ArrayRef) -> Result<ArrayRef, Failure> {
+    let ty = if column.data_type().is_integer() { DataType::Int64 } else { DataType::Utf8 };
+    Ok(cast(column, &ty)?)
+}
+
+/// Plain text for one field, a JSON list for several.
+fn key_text(columns: &[ArrayRef], row: usize) -> Result<String, Failure> {
+    let part = |column: &ArrayRef, quoted: bool| -> Result<String, Failure> {
+        if column.is_null(row) {
+            return Err("a key column is null".into());
+        }
+        Ok(match column.data_type() {
+            DataType::Int64 => column.as_primitive::<Int64Type>().value(row).to_string(),
+            _ if quoted => serde_json::to_string(column.as_string::<i32>().value(row))?,
+            _ => column.as_string::<i32>().value(row).to_string(),
+        })
+    };
+    if let [only] = columns {
+        return part(only, false);
+    }
+    let parts: Vec<String> = columns.iter().map(|column| part(column, true)).collect::<Result<_, _>>()?;
+    Ok(format!("[{}]", parts.join(",")))
+}
+
+/// The rows of one entity of a frozen epoch: `key`, times in whole ms, `offset`, `sequence`, `ordinal`, the features.
+pub fn rows_of_batch(batch: &RecordBatch, topology: &Topology, entity: usize, partition: i32) -> Vec<FeatureRow> {
+    let read = || -> Result<Vec<FeatureRow>, Failure> {
+        let keys = column(batch, "key", &DataType::Utf8)?;
+        let (event_times, known) = (ints(batch, "event_time")?, ints(batch, "known_at")?);
+        let (offsets, sequences, ordinals) =
+            (ints(batch, "offset")?, ints(batch, "sequence")?, ints(batch, "ordinal")?);
+        let features: Vec<ArrayRef> = topology.entities[entity]
+            .features
+            .iter()
+            .map(|feature| column(batch, &feature.name, &arrow_type(feature.value_type())))
+            .collect::<Result<_, _>>()?;
+        let row = |row: usize| FeatureRow {
+            entity,
+            key: keys.as_string::<i32>().value(row).into(),
+            event_time: event_times[row],
+            known_at: known[row],
+            partition,
+            offset: offsets[row],
+            sequence: sequences[row] as i32,
+            ordinal: ordinals[row],
+            values: features.iter().map(|column| value(column, row, &mut |text| text.into())).collect(),
+            slack: None,
+        };
+        Ok((0..batch.num_rows()).map(row).collect())
+    };
+    read().unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// One value of a feature column.
+fn value(column: &ArrayRef, row: usize, texts: &mut impl FnMut(&str) -> Arc<str>) -> Value {
+    if column.is_null(row) {
+        return Value::Null;
+    }
+    match column.data_type() {
+        DataType::Utf8 => Value::Str(texts(column.as_string::<i32>().value(row))),
+        DataType::Int64 => Value::Int(column.as_primitive::<Int64Type>().value(row)),
+        DataType::Float64 => Value::Double(column.as_primitive::<Float64Type>().value(row)),
+        DataType::Boolean => Value::Bool(column.as_boolean().value(row)),
+        DataType::Timestamp(TimeUnit::Millisecond, _) => {
+            Value::Ts(column.as_primitive::<TimestampMillisecondType>().value(row))
+        }
+        other => panic!("no feature has the type {other}"),
+    }
+}

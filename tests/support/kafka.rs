@@ -1,0 +1,285 @@
+//! A real Apache Kafka for the tests: one broker that is its own controller (KRaft), started from its Maven jars.
+//!
+//! It lives in a directory of its own on free ports, with retention off and every timestamp allowed. It dies with the
+//! test process, however that ends: a small shell watches a pipe that only the test process holds. Needs `java` (17 or
+//! later) and, the first time, `mvn`; the jars stay in `~/.cache/kappa/kafka/<version>/libs`.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use futures::executor::block_on;
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+/// The version in `tests/support/kafka/pom.xml`.
+pub const VERSION: &str = "4.3.0";
+
+/// Any base64 of 16 bytes: the cluster's id.
+const CLUSTER_ID: &str = "a2FwcGEtdGVzdC1rYWZrYQ";
+
+/// Runs its arguments, tells their process id, and kills them when its standard input closes.
+const WATCH: &str = r#"log=$1; shift; "$@" >>"$log" 2>&1 </dev/null & pid=$!; echo $pid; exec >&-; cat >/dev/null; kill -9 $pid; wait $pid 2>/dev/null; exit 0"#;
+
+/// A running broker (or one killed, until it is restarted).
+pub struct Kafka {
+    dir: PathBuf,
+    port: u16,
+    heap_mb: u32,
+    process: Option<Child>,
+}
+
+/// The broker that all tests of this process share; started at its first use.
+pub fn shared() -> &'static Kafka {
+    static SHARED: OnceLock<Kafka> = OnceLock::new();
+    SHARED.get_or_init(|| {
+        sweep();
+        Kafka::start()
+    })
+}
+
+/// A topic name that no other test has.
+pub fn unique(name: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("{name}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+impl Kafka {
+    /// Formats a directory of its own, starts the broker and waits until it answers.
+    pub fn start() -> Self {
+        Self::start_with_heap(512)
+    }
+
+    /// The same, with so much memory.
+    pub fn start_with_heap(heap_mb: u32) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("{PREFIX}{}-{number}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let (port, controller) = free_ports();
+        fs::write(dir.join("server.properties"), properties(&dir, port, controller)).unwrap();
+        let mut kafka = Self { dir, port, heap_mb, process: None };
+        let properties = kafka.dir.join("server.properties");
+        let formatted = java(64)
+            .args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"])
+            .arg(&properties)
+            .output()
+            .expect("java (17 or later) is on the path");
+        assert!(formatted.status.success(), "kafka's storage was not formatted: {formatted:?}");
+        kafka.restart();
+        kafka
+    }
+
+    /// For `kafka.brokers`.
+    pub fn brokers(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// `kill -9`: the directory stays.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            drop(process.stdin.take());
+            let _ = process.wait();
+        }
+    }
+
+    /// Starts it again on its directory and ports, and waits until it answers.
+    pub fn restart(&mut self) {
+        self.kill();
+        let java = java(self.heap_mb);
+        let mut process = Command::new("sh")
+            .args(["-c", WATCH, "kafka-watch"])
+            .arg(self.log())
+            .arg(java.get_program())
+            .args(java.get_args())
+            .arg("kafka.Kafka")
+            .arg(self.dir.join("server.properties"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut pid = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut pid).unwrap();
+        self.process = Some(process);
+        self.wait_until_ready(pid.trim());
+    }
+
+    fn wait_until_ready(&self, pid: &str) {
+        let client: BaseConsumer = self.config().set("log_level", "0").create().unwrap();
+        let until = Instant::now() + Duration::from_secs(120);
+        while !client.fetch_metadata(None, Duration::from_secs(1)).is_ok_and(|found| !found.brokers().is_empty()) {
+            let alive = Path::new("/proc").join(pid).exists() || !Path::new("/proc/self").exists();
+            let log = || fs::read_to_string(self.log()).unwrap_or_default();
+            assert!(alive && Instant::now() < until, "kafka did not start:\n{}", log());
+        }
+    }
+
+    /// What the broker wrote to its standard output.
+    pub fn log(&self) -> PathBuf {
+        self.dir.join("kafka.log")
+    }
+
+    fn config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", self.brokers()).set("reconnect.backoff.max.ms", "500");
+        config
+    }
+
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        self.config().create().unwrap()
+    }
+
+    /// Creates a topic with Kafka's own settings for it, such as `("cleanup.policy", "compact")`.
+    pub fn create_topic(&self, topic: &str, partitions: i32, settings: &[(&str, &str)]) {
+        let topic = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+        let topic = settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value));
+        let results = block_on(self.admin().create_topics(&[topic], &AdminOptions::new())).unwrap();
+        results.into_iter().for_each(|result| drop(result.unwrap()));
+    }
+
+    /// Creates a topic of its own for a test.
+    pub fn new_topic(&self, name: &str, partitions: i32) -> String {
+        let topic = unique(name);
+        self.create_topic(&topic, partitions, &[]);
+        topic
+    }
+
+    pub fn delete_topic(&self, topic: &str) {
+        let results = block_on(self.admin().delete_topics(&[topic], &AdminOptions::new())).unwrap();
+        results.into_iter().for_each(|result| drop(result.unwrap()));
+    }
+
+    /// Raises the number of partitions to `total`.
+    pub fn add_partitions(&self, topic: &str, total: usize) {
+        let wanted = NewPartitions::new(topic, total);
+        let results = block_on(self.admin().create_partitions(&[wanted], &AdminOptions::new())).unwrap();
+        results.into_iter().for_each(|result| drop(result.unwrap()));
+    }
+
+    /// Deletes the records below this offset.
+    pub fn delete_records(&self, topic: &str, partition: i32, before: i64) {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, Offset::Offset(before)).unwrap();
+        let result = block_on(self.admin().delete_records(&list, &AdminOptions::new())).unwrap();
+        result.elements().iter().for_each(|element| element.error().unwrap());
+    }
+
+    /// Low and high watermark of each partition.
+    pub fn ends(&self, topic: &str) -> Vec<(i64, i64)> {
+        let client: BaseConsumer = self.config().create().unwrap();
+        let wait = Duration::from_secs(20);
+        let metadata = client.fetch_metadata(Some(topic), wait).unwrap();
+        let count = metadata.topics()[0].partitions().len();
+        (0..count).map(|partition| client.fetch_watermarks(topic, partition as i32, wait).unwrap()).collect()
+    }
+
+    /// The offset that a group shows to lag tools.
+    pub fn committed(&self, group: &str, topic: &str, partition: i32) -> Option<i64> {
+        let client: BaseConsumer = self.config().set("group.id", group).create().unwrap();
+        let mut list = TopicPartitionList::new();
+        list.add_partition(topic, partition);
+        let found = client.committed_offsets(list, Duration::from_secs(20)).unwrap();
+        found.elements()[0].offset().to_raw().filter(|&offset| offset >= 0)
+    }
+}
+
+impl Drop for Kafka {
+    fn drop(&mut self) {
+        self.kill();
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+const PREFIX: &str = "kappa-kafka-";
+
+/// Removes the directories of test processes that are gone: a shared broker is killed, but never dropped.
+fn sweep() {
+    for entry in fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let pid = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
+        if pid.is_some_and(|pid| Path::new("/proc/self").exists() && !Path::new("/proc").join(pid).exists()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// A Java with Kafka's jars.
+fn java(heap_mb: u32) -> Command {
+    let mut command = Command::new("java");
+    command
+        .arg(format!("-Xmx{heap_mb}m"))
+        .args(["-XX:+UseSerialGC", "-Djava.awt.headless=true", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp"])
+        .arg(format!("{}/*", jars().display()));
+    command
+}
+
+/// The directory of Kafka's jars; Maven copies them there the first time.
+fn jars() -> &'static Path {
+    static JARS: OnceLock<PathBuf> = OnceLock::new();
+    JARS.get_or_init(|| {
+        let home = std::env::var_os("HOME").expect("HOME is set");
+        let parent = PathBuf::from(home).join(".cache/kappa/kafka").join(VERSION);
+        let libs = parent.join("libs");
+        if !libs.is_dir() {
+            // Copied beside and then renamed, so that a copy cut short is never taken for a whole one.
+            let partial = parent.join(format!("libs.{}", std::process::id()));
+            let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/kafka/pom.xml");
+            let copied = Command::new("mvn")
+                .args(["-q", "-B", "-f"])
+                .arg(pom)
+                .arg("dependency:copy-dependencies")
+                .arg(format!("-DoutputDirectory={}", partial.display()))
+                .arg(format!("-Dkafka.version={VERSION}"))
+                .status()
+                .expect("mvn is on the path (Debian: apt-get install maven)");
+            assert!(copied.success(), "maven did not copy kafka's jars: {copied}");
+            let _ = fs::rename(&partial, &libs).or_else(|_| fs::remove_dir_all(&partial));
+        }
+        libs
+    })
+}
+
+/// Two ports that were free a moment ago.
+fn free_ports() -> (u16, u16) {
+    let one = TcpListener::bind("127.0.0.1:0").unwrap();
+    let two = TcpListener::bind("127.0.0.1:0").unwrap();
+    (one.local_addr().unwrap().port(), two.local_addr().unwrap().port())
+}
+
+fn properties(dir: &Path, port: u16, controller: u16) -> String {
+    format!(
+        "process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs={}
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+log.retention.ms=-1
+log.retention.bytes=-1
+log.message.timestamp.after.max.ms=9223372036854775807
+log.cleaner.backoff.ms=500
+log.cleaner.dedupe.buffer.size=4194304
+num.network.threads=2
+num.io.threads=2
+",
+        dir.join("logs").display()
+    )
+}

@@ -1,0 +1,11 @@
+//! What the tests share: the real services and ways to fill them; the oracle, the generators, the comparison.
+//!
+//! Each test binary uses a part of it.
+#![allow(dead_code, unused_imports)]
+
+pub mod compare;
+pub mod generate;
+pub mod kafka;
+pub mod oracle;
+pub mod producer;
+pub mod redis;

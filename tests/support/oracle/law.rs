@@ -1,0 +1,476 @@
+//! The law: per partition, in offset order, and after every single record,
+//!
+//! > value(entity) = aggregate over the set of records of that entity folded so far, of those that the window holds
+//! > at `T = max(largest event time folded into the entity, watermark of the partition)`.
+//!
+//! Always holds: a value is computed from the list of the entity's records; what is remembered between evaluations is
+//! only which records were held the last time, so that an equal set is not summed again. Timers are any times at which
+//! something might leave: one at which nothing changes writes no row, so too many do no harm.
+//!
+//! Questions that the page leaves open, and what is done here:
+//! 1. A timer is pending while `tau > T` of its entity, so a record folded late-in-grace arms only what still lies
+//!    ahead of `T`; nothing fires in arrears.
+//! 2. A session is over at `last + G + 1` where `last` is the entity's largest event time; a record that joins two
+//!    runs may make the current one longer at its front. At `T >= last + G + 1` it is empty.
+//! 3. Phase (a) needs no "own record" exception in `known_at`: there the record's Kafka time is at least `tau + lateness`.
+//! 4. The sequence runs on over (a), (b) and (c); ordinals count the rows of all entities of the partition.
+//! 5. A record without a Kafka time under `max_future: off` has its event time as Kafka time everywhere.
+//! 6. "The previous row" is the last row written; an evaluation that writes none leaves no trace.
+//! 7. A sum of doubles beyond the largest double is null, and so is the avg made of it.
+//! 8. Null keys are counted for each entity.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::exact::exact_sum;
+use super::json::{Judged, judge};
+use super::sql::Type;
+use super::topology::{Aggregate, Entity, Feature, Topology, Window};
+use super::{FeatureRow, LogRecord, Value};
+
+/// How many records of a partition are of each class.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub delivered: u64,
+    pub tombstone: u64,
+    pub over_limit: u64,
+    pub malformed: u64,
+    pub filtered: u64,
+    pub future: u64,
+    pub late: u64,
+    pub applied: u64,
+    /// Applied records whose key is null, for each entity of the topology.
+    pub null_keys: Vec<u64>,
+}
+
+/// One record that goes to the dead letters.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DeadLetter {
+    pub partition: i32,
+    pub offset: i64,
+    /// `over limit`, `malformed`, `future` or `late`.
+    pub class: String,
+}
+
+/// What a partition's log means.
+#[derive(Debug)]
+pub struct PartitionRun {
+    pub partition: i32,
+    /// In the order of ordinals.
+    pub rows: Vec<FeatureRow>,
+    pub counts: Counts,
+    pub dead_letters: Vec<DeadLetter>,
+    pub watermark: Option<i64>,
+    /// One more than the last offset; 0 for an empty log.
+    pub next_offset: i64,
+    subjects: BTreeMap<(usize, Arc<str>), Subject>,
+}
+
+impl PartitionRun {
+    /// The law at `max(T, t)` after the whole log, as a wall-clock refresh shows it; `None` for an unknown entity.
+    pub fn values_at(&self, topology: &Topology, entity: usize, key: &Arc<str>, t: i64) -> Option<Vec<Value>> {
+        let subject = self.subjects.get(&(entity, key.clone()))?;
+        let at = t.max(subject.time(self.watermark));
+        let features = &topology.entities[entity].features;
+        let values = features.iter().zip(&subject.lists).map(|(feature, list)| {
+            let (from, to) = held(feature.window, list, &subject.times, at);
+            aggregate(feature, &list.inputs[from..to]).0
+        });
+        Some(values.collect())
+    }
+
+    /// How many entities have folded a record.
+    pub fn entities(&self) -> usize {
+        self.subjects.len()
+    }
+}
+
+/// Runs whole partitions, on as many threads as there are cores.
+pub fn run(topology: &Topology, partitions: &[(i32, Vec<LogRecord>)]) -> Vec<PartitionRun> {
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let done = std::sync::Mutex::new(vec![]);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(partitions.len());
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some((partition, records)) =
+                    partitions.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+                {
+                    let run = run_partition(topology, *partition, records);
+                    done.lock().expect("no thread panics while it holds the lock").push(run);
+                }
+            });
+        }
+    });
+    let mut runs = done.into_inner().expect("all threads have ended");
+    runs.sort_by_key(|run| run.partition);
+    runs
+}
+
+/// Runs one partition's log.
+pub fn run_partition(topology: &Topology, partition: i32, records: &[LogRecord]) -> PartitionRun {
+    let mut oracle = Oracle::new(topology, partition);
+    for record in records {
+        oracle.step(record);
+    }
+    oracle.finish()
+}
+
+/// One entity key: the list of its records, seen by each feature, and its last row.
+#[derive(Debug)]
+struct Subject {
+    /// The event times of all its records, sorted.
+    times: Vec<i64>,
+    /// One a feature.
+    lists: Vec<List>,
+    largest_kafka_time: i64,
+    /// The values and the known time of the last row.
+    row: Vec<Value>,
+    known_at: Option<i64>,
+    timers: BTreeSet<i64>,
+}
+
+/// The records that a feature's `where` takes and whose input is not null, by (event time, offset).
+#[derive(Debug, Clone)]
+struct List {
+    times: Vec<i64>,
+    offsets: Vec<i64>,
+    inputs: Vec<Value>,
+    /// The offsets that the window held at the last evaluation, and what came of them.
+    held: Vec<i64>,
+    value: Value,
+    slack: f64,
+}
+
+impl Subject {
+    fn new(entity: &Entity) -> Self {
+        let lists: Vec<List> = entity
+            .features
+            .iter()
+            .map(|feature| List {
+                times: vec![],
+                offsets: vec![],
+                inputs: vec![],
+                held: vec![],
+                value: aggregate(feature, &[]).0,
+                slack: 0.0,
+            })
+            .collect();
+        Self {
+            times: vec![],
+            row: lists.iter().map(|list| list.value.clone()).collect(),
+            lists,
+            largest_kafka_time: i64::MIN,
+            known_at: None,
+            timers: BTreeSet::new(),
+        }
+    }
+
+    /// Its `T`.
+    fn time(&self, watermark: Option<i64>) -> i64 {
+        self.times.last().copied().unwrap_or(i64::MIN).max(watermark.unwrap_or(i64::MIN))
+    }
+
+    /// Evaluates every feature at `at`; whether a row is due.
+    fn evaluate(&mut self, entity: &Entity, at: i64) -> bool {
+        let mut due = false;
+        for ((feature, list), shown) in entity.features.iter().zip(&mut self.lists).zip(&self.row) {
+            let (from, to) = held(feature.window, list, &self.times, at);
+            let moved = list.held != list.offsets[from..to];
+            if moved {
+                list.held.clear();
+                list.held.extend_from_slice(&list.offsets[from..to]);
+                (list.value, list.slack) = aggregate(feature, &list.inputs[from..to]);
+            }
+            due |= if feature.is_exact() { list.value != *shown } else { moved };
+        }
+        due
+    }
+}
+
+/// The part of the list, as a range of indices, that the window holds at `at`.
+fn held(window: Window, list: &List, all: &[i64], at: i64) -> (usize, usize) {
+    let from = match window {
+        Window::Lifetime => i64::MIN,
+        Window::Sliding { size, slide } => (at - size).div_euclid(slide) * slide,
+        Window::Session { gap } => match all.last() {
+            Some(last) if at <= last + gap => {
+                let breaks = all.windows(2).rposition(|pair| pair[1] - pair[0] > gap);
+                all[breaks.map_or(0, |index| index + 1)]
+            }
+            _ => return (0, 0),
+        },
+    };
+    (list.times.partition_point(|t| *t < from), list.times.partition_point(|t| *t <= at))
+}
+
+/// The aggregate of these inputs, in the order of (event time, offset), and 2^-100 of the sum of absolute values.
+fn aggregate(feature: &Feature, inputs: &[Value]) -> (Value, f64) {
+    let exact = |value: Value| (value, 0.0);
+    if inputs.is_empty() {
+        return exact(match (feature.aggregate, feature.input_type()) {
+            (Aggregate::Count, _) | (Aggregate::Sum, Type::Int) => Value::Int(0),
+            (Aggregate::Sum, _) => Value::Double(0.0),
+            _ => Value::Null,
+        });
+    }
+    match feature.aggregate {
+        Aggregate::Count => exact(Value::Int(inputs.len() as i64)),
+        Aggregate::Last => exact(inputs[inputs.len() - 1].clone()),
+        Aggregate::Min => exact(inputs.iter().min_by(|a, b| order(a, b)).expect("not empty").clone()),
+        Aggregate::Max => exact(inputs.iter().max_by(|a, b| order(a, b)).expect("not empty").clone()),
+        Aggregate::Sum | Aggregate::Avg => {
+            let count = if feature.aggregate == Aggregate::Avg { Some(inputs.len() as f64) } else { None };
+            if feature.input_type() == Type::Int {
+                return exact(sum_of_ints(inputs, count));
+            }
+            let doubles: Vec<f64> = inputs
+                .iter()
+                .map(|input| match input {
+                    Value::Double(v) => *v,
+                    other => panic!("{other} is no double"),
+                })
+                .collect();
+            let divisor = count.unwrap_or(1.0);
+            let value = exact_sum(&doubles).map_or(Value::Null, |sum| Value::Double(sum / divisor + 0.0));
+            (value, doubles.iter().map(|v| v.abs()).sum::<f64>() * 2f64.powi(-100) / divisor)
+        }
+    }
+}
+
+/// The sum, null beyond 64 bits; or with a count, the sum by it.
+fn sum_of_ints(inputs: &[Value], count: Option<f64>) -> Value {
+    let sum: i128 = inputs
+        .iter()
+        .map(|input| match input {
+            Value::Int(v) => i128::from(*v),
+            other => panic!("{other} is no int64"),
+        })
+        .sum();
+    match count {
+        Some(count) => Value::Double(sum as f64 / count),
+        None => i64::try_from(sum).map_or(Value::Null, Value::Int),
+    }
+}
+
+fn order(a: &Value, b: &Value) -> std::cmp::Ordering {
+    match (a, b) {
+        (Value::Int(a), Value::Int(b)) | (Value::Ts(a), Value::Ts(b)) => a.cmp(b),
+        (Value::Double(a), Value::Double(b)) => a.total_cmp(b),
+        (Value::Bool(a), Value::Bool(b)) => a.cmp(b),
+        (Value::Str(a), Value::Str(b)) => a.as_bytes().cmp(b.as_bytes()),
+        _ => panic!("{a} and {b} have no order"),
+    }
+}
+
+/// Why an entity is evaluated: decides `known_at`.
+enum Cause {
+    /// The watermark reached a tau.
+    Watermark,
+    /// The entity's own record, with this Kafka time, reached a tau.
+    Own(i64),
+    Fold,
+}
+
+/// Folds one partition, record by record.
+#[derive(Debug)]
+pub struct Oracle<'a> {
+    topology: &'a Topology,
+    subjects: BTreeMap<(usize, Arc<str>), Subject>,
+    /// (tau, entity, key): every time at which something might leave a window.
+    timers: BTreeSet<(i64, usize, Arc<str>)>,
+    watermark: Option<i64>,
+    run: PartitionRun,
+    /// Of the next row of this offset.
+    sequence: i32,
+}
+
+impl<'a> Oracle<'a> {
+    pub fn new(topology: &'a Topology, partition: i32) -> Self {
+        let counts = Counts { null_keys: vec![0; topology.entities.len()], ..Counts::default() };
+        let run = PartitionRun {
+            partition,
+            rows: vec![],
+            counts,
+            dead_letters: vec![],
+            watermark: None,
+            next_offset: 0,
+            subjects: BTreeMap::new(),
+        };
+        Self { topology, subjects: BTreeMap::new(), timers: BTreeSet::new(), watermark: None, run, sequence: 0 }
+    }
+
+    /// One record. Panics where the engine stops: no Kafka time although `max_future` needs one.
+    pub fn step(&mut self, record: &LogRecord) {
+        assert!(record.offset >= self.run.next_offset, "offsets rise");
+        self.run.next_offset = record.offset + 1;
+        self.run.counts.delivered += 1;
+        self.sequence = 0;
+        match judge(self.topology, record) {
+            Judged::Tombstone => self.run.counts.tombstone += 1,
+            Judged::OverLimit => {
+                self.run.counts.over_limit += 1;
+                self.reject(record, "over limit");
+            }
+            Judged::Malformed => {
+                self.run.counts.malformed += 1;
+                self.reject(record, "malformed");
+            }
+            Judged::Row { values, event_time, keys } => self.well_formed(record, &values, event_time, &keys),
+        }
+    }
+
+    /// Ends the log.
+    pub fn finish(mut self) -> PartitionRun {
+        self.run.watermark = self.watermark;
+        self.run.subjects = self.subjects;
+        self.run
+    }
+
+    /// The rows so far.
+    pub fn rows(&self) -> &[FeatureRow] {
+        &self.run.rows
+    }
+
+    fn reject(&mut self, record: &LogRecord, class: &str) {
+        let letter = DeadLetter { partition: self.run.partition, offset: record.offset, class: class.into() };
+        self.run.dead_letters.push(letter);
+    }
+
+    fn well_formed(&mut self, record: &LogRecord, values: &[Value], t: i64, keys: &[Option<Arc<str>>]) {
+        let kafka = match (record.kafka_time, self.topology.max_future) {
+            (Some(time), _) => time,
+            (None, None) => t,
+            (None, Some(_)) => panic!("offset {}: no Kafka time, and max_future is not off", record.offset),
+        };
+        let filtered = self.topology.filter.as_ref().is_some_and(|filter| !filter.holds(values));
+        let future = self.topology.max_future.is_some_and(|ahead| t > kafka + ahead);
+        let late = self.watermark.is_some_and(|watermark| t < watermark - self.topology.grace);
+        match (filtered, future, late) {
+            (true, _, _) => self.run.counts.filtered += 1,
+            (_, true, _) => {
+                self.run.counts.future += 1;
+                self.reject(record, "future");
+            }
+            (_, _, true) => {
+                self.run.counts.late += 1;
+                self.reject(record, "late");
+            }
+            _ => self.run.counts.applied += 1,
+        }
+        if future || late {
+            return;
+        }
+        self.advance(t.min(kafka) - self.topology.lateness, record.offset);
+        if !filtered {
+            self.own_timers(t, kafka, keys, record.offset);
+            self.fold(values, t, kafka, keys, record.offset);
+        }
+    }
+
+    /// (a) The watermark moves and fires the timers of all entities.
+    fn advance(&mut self, to: i64, offset: i64) {
+        let watermark = self.watermark.map_or(to, |watermark| watermark.max(to));
+        self.watermark = Some(watermark);
+        while self.timers.first().is_some_and(|timer| timer.0 <= watermark) {
+            let (tau, entity, key) = self.timers.pop_first().expect("just seen");
+            self.fire(tau, entity, key, Cause::Watermark, offset);
+        }
+    }
+
+    /// (b) The record's own entities' timers up to its event time.
+    fn own_timers(&mut self, t: i64, kafka: i64, keys: &[Option<Arc<str>>], offset: i64) {
+        let mut due = vec![];
+        for (entity, key) in keys.iter().enumerate() {
+            let Some(key) = key else { continue };
+            let Some(subject) = self.subjects.get(&(entity, key.clone())) else { continue };
+            due.extend(subject.timers.range(..=t).map(|tau| (*tau, entity, key.clone())));
+        }
+        due.sort();
+        for (tau, entity, key) in due {
+            self.timers.remove(&(tau, entity, key.clone()));
+            self.fire(tau, entity, key, Cause::Own(kafka), offset);
+        }
+    }
+
+    fn fire(&mut self, tau: i64, entity: usize, key: Arc<str>, cause: Cause, offset: i64) {
+        let subject = self.subjects.get_mut(&(entity, key.clone())).expect("timers belong to entities");
+        assert!(subject.timers.remove(&tau));
+        self.evaluate(entity, key, tau, cause, offset);
+    }
+
+    /// (c) The record joins the lists of its entities.
+    fn fold(&mut self, values: &[Value], t: i64, kafka: i64, keys: &[Option<Arc<str>>], offset: i64) {
+        for (index, key) in keys.iter().enumerate() {
+            let entity = &self.topology.entities[index];
+            let Some(key) = key else {
+                self.run.counts.null_keys[index] += 1;
+                continue;
+            };
+            let subject = self.subjects.entry((index, key.clone())).or_insert_with(|| Subject::new(entity));
+            subject.largest_kafka_time = subject.largest_kafka_time.max(kafka);
+            let place = subject.times.partition_point(|time| *time <= t);
+            subject.times.insert(place, t);
+            for (feature, list) in entity.features.iter().zip(&mut subject.lists) {
+                if feature.filter.as_ref().is_some_and(|filter| !filter.holds(values)) {
+                    continue;
+                }
+                let input = feature.input.as_ref().map_or(Value::Int(1), |input| input.value(values));
+                if !input.is_null() {
+                    // Offsets rise, so a tie in event time goes behind.
+                    let place = list.times.partition_point(|time| *time <= t);
+                    list.times.insert(place, t);
+                    list.offsets.insert(place, offset);
+                    list.inputs.insert(place, input);
+                }
+            }
+            let at = subject.time(self.watermark);
+            for feature in &entity.features {
+                let tau = match feature.window {
+                    Window::Lifetime => continue,
+                    Window::Sliding { size, slide } => t.div_euclid(slide) * slide + slide + size,
+                    Window::Session { gap } => subject.times[subject.times.len() - 1] + gap + 1,
+                };
+                if tau > at && subject.timers.insert(tau) {
+                    self.timers.insert((tau, index, key.clone()));
+                }
+            }
+            self.evaluate(index, key.clone(), at, Cause::Fold, offset);
+        }
+    }
+
+    /// Evaluates one entity at `at` and writes a row when one is due.
+    fn evaluate(&mut self, entity: usize, key: Arc<str>, at: i64, cause: Cause, offset: i64) {
+        let subject = self.subjects.get_mut(&(entity, key.clone())).expect("the caller has it");
+        if !subject.evaluate(&self.topology.entities[entity], at) {
+            return;
+        }
+        let reached = at + self.topology.lateness;
+        let known = match cause {
+            Cause::Watermark => reached,
+            Cause::Own(kafka) => reached.min(kafka),
+            Cause::Fold => self.watermark.expect("an applied record has moved it"),
+        };
+        let known_at = known.max(subject.largest_kafka_time).max(subject.known_at.unwrap_or(i64::MIN));
+        subject.known_at = Some(known_at);
+        subject.row = subject.lists.iter().map(|list| list.value.clone()).collect();
+        let matters = |list: &List| match list.value {
+            Value::Double(v) => list.slack > 1e-12 * v.abs(),
+            _ => false,
+        };
+        let slack = subject.lists.iter().any(matters).then(|| subject.lists.iter().map(|list| list.slack).collect());
+        self.run.rows.push(FeatureRow {
+            entity,
+            key,
+            event_time: at,
+            known_at,
+            partition: self.run.partition,
+            offset,
+            sequence: self.sequence,
+            ordinal: self.run.rows.len() as i64,
+            values: subject.row.clone().into(),
+            slack,
+        });
+        self.sequence += 1;
+    }
+}
