@@ -68,7 +68,7 @@ async fn a_hash_is_plain_text(store: &dyn OnlineStore) {
         ("category", "category 42"),
         ("count", "42"),
         ("flag", "false"),
-        ("sum", "1e300"),
+        ("sum", "1e+300"),
     ];
     let expected: OnlineHash = expected.into_iter().map(|(name, text)| (name.to_string(), text.to_string())).collect();
     assert_eq!(hash(store, "text").await, Some(expected));

@@ -1,6 +1,6 @@
 //! Rows as plain text: what every online store holds and what `kappa get` prints.
 //!
-//! Always holds: int64 is decimal, a double its shortest form that reads back the same (as in JSON: 12.0, 1e300), a
+//! Always holds: int64 is decimal, a double its shortest form that reads back the same (as serde_json prints it: 12.0, 1e+300), a
 //! bool `true` or `false`, a timestamp whole milliseconds since 1970, a string itself; null has no text at all.
 //! The columns are downcast once a batch; a value is written straight into the caller's buffer.
 
@@ -223,11 +223,7 @@ mod tests {
     #[test]
     fn doubles_are_written_in_their_shortest_form() {
         let shown = [12.0, 0.1, 1e300, 5e-324, -2.5, 1e21, 123456789012345680.0, 0.0].map(double);
-        assert_eq!(
-            shown.join(" "),
-            "12.0 0.1 1e300 5e-324 -2.5 1e21 1.2345678901234568e17 0.0".replace("1.2345678901234568e17", &shown[6])
-        );
-        assert_eq!(shown[6].parse::<f64>().unwrap(), 123456789012345680.0);
+        assert_eq!(shown.join(" "), "12.0 0.1 1e+300 5e-324 -2.5 1e+21 1.2345678901234568e+17 0.0");
     }
 
     proptest! {

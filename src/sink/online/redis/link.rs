@@ -239,12 +239,12 @@ fn certificates(settings: &RedisSettings) -> Result<TlsCertificates> {
 /// A URL without what is secret in it.
 fn shown(url: &str) -> String {
     match url::Url::parse(url) {
-        Ok(parsed) => {
+        Ok(parsed) if parsed.has_host() => {
             let port = parsed.port().map(|port| format!(":{port}")).unwrap_or_default();
             format!("{}://{}{port}{}", parsed.scheme(), parsed.host_str().unwrap_or_default(), parsed.path())
         }
         // Not a URL: whatever stands before an `@` may be a password.
-        Err(_) => url.rsplit('@').next().unwrap_or_default().to_string(),
+        _ => url.rsplit('@').next().unwrap_or_default().to_string(),
     }
 }
 
