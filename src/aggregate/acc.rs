@@ -253,6 +253,15 @@ impl Acc {
         }
     }
 
+    /// Whether a feature of an exact type shows the same value for both.
+    pub fn shows_the_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Int { .. }, _) => self.int_sum() == other.int_sum(),
+            (Self::Newest { value, .. }, Self::Newest { value: other, .. }) => value == other,
+            _ => self == other,
+        }
+    }
+
     /// Appends its bytes.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {

@@ -7,6 +7,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use proptest::prelude::*;
 
 use super::*;
 
@@ -386,5 +387,64 @@ fn functions_give_each_record_its_own_value() {
         "ceil(price)",
     ] {
         run(sql);
+    }
+}
+
+/// Expressions that short-cut, branch or fail, in all the ways that DataFusion evaluates specially.
+const TREACHEROUS: [&str; 16] = [
+    "qty <> 0 and 10 / qty > 1",
+    "qty = 0 or 10 / qty > 1",
+    "10 / qty > 1 or ok",
+    "ok and (event = 'a' or 6 % qty = 0)",
+    "not ok or (qty > 1 and 10 / (qty - 2) = 0)",
+    "case when ok then 10 / qty else qty * 9000000000000000000 end",
+    "case qty when 0 then price when 1 then 1 / (qty - 1) else -price end",
+    "case when event = 'a' then qty when ok then 1 / qty end",
+    "case event when 'a' then 1 when 'b' then 2 else 3 end",
+    "case when ok then 'x' when price > 1 then event end",
+    "qty in (1, 10 / qty, price)",
+    "event in ('a', 'b', userId)",
+    "coalesce(price / qty, qty / qty, 7)",
+    "nullif(price, 0) / price > 0 and ok",
+    "cast(event as bigint) + qty",
+    "case when qty <> 0 then 10 / qty end is null and event like '%a'",
+];
+
+fn random_batch() -> impl Strategy<Value = RecordBatch> {
+    let text = || prop::option::of(prop::sample::select(vec!["a", "b", "7", ""]));
+    let number = prop::option::of(prop::sample::select(vec![0.0, 1.0, 2.5, -1.0, 1e308]));
+    let int = prop::option::of(prop::sample::select(vec![0, 1, 2, 3, -1, i64::MAX, i64::MIN]));
+    let row = (text(), text(), number, int, prop::option::weighted(0.9, any::<bool>()));
+    prop::collection::vec(row, 1..40).prop_map(|rows| {
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(StringArray::from_iter(rows.iter().map(|row| row.0))),
+            Arc::new(StringArray::from_iter(rows.iter().map(|row| row.1))),
+            Arc::new(Float64Array::from_iter(rows.iter().map(|row| row.2))),
+            Arc::new(Int64Array::from_iter(rows.iter().map(|row| row.3))),
+            Arc::new(BooleanArray::from_iter(rows.iter().map(|row| row.4))),
+            Arc::new(TimestampMillisecondArray::from(vec![None; rows.len()]).with_timezone("UTC")),
+            Arc::new(StringArray::from(vec![None::<&str>; rows.len()])),
+            Arc::new(StringArray::from(vec![None::<&str>; rows.len()])),
+        ];
+        RecordBatch::try_new(schema(), columns).unwrap()
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_record_has_the_same_values_alone_and_among_any_others(batch in random_batch()) {
+        let mut set = ExprSet::new(schema());
+        for sql in TREACHEROUS {
+            set.add(sql).unwrap_or_else(|problem| panic!("{sql}: {problem:?}"));
+        }
+        let whole = set.evaluate(&batch);
+        for row in 0..batch.num_rows() {
+            let alone = set.evaluate(&batch.slice(row, 1));
+            for (index, sql) in TREACHEROUS.iter().enumerate() {
+                let failed = |found: &Evaluated, row: usize| found.failures.contains(&(ExprId(index), row as u32));
+                prop_assert_eq!(failed(&whole, row), failed(&alone, 0), "{}, row {}", sql, row);
+                prop_assert_eq!(&whole.columns[index].slice(row, 1), &alone.columns[index], "{}, row {}", sql, row);
+            }
+        }
     }
 }

@@ -10,5 +10,5 @@ mod suite;
 
 pub use epoch::*;
 pub use memory::MemoryStore;
-pub use rocksdb::{RocksShared, RocksStore};
+pub use self::rocksdb::{RocksShared, RocksStore};
 pub use store::{Batch, Pair, Store};

@@ -87,7 +87,7 @@ impl EntityState {
         self.kafka_time = self.kafka_time.max(record.kafka_time);
         let at = self.at(record.watermark);
         let mut due = false;
-        let places = self.touch_sessions(program, record, at, &mut due);
+        let joined = self.join_sessions(program, record, at);
         for (index, input) in program.inputs.iter().enumerate() {
             let Some(value) = columns.input(index, record.row) else { continue };
             for target in &input.targets {
@@ -104,47 +104,44 @@ impl EntityState {
                     // Too old for this window, and perhaps young enough for another.
                     Place::Tiles(..) | Place::Extreme(_) => Change::default(),
                     Place::Session(i, aggregate) => {
-                        let (place, shown) = places[i];
-                        let change = self.sessions[i].add(place, aggregate, value, when);
-                        if shown { change } else { Change::default() }
+                        let change = self.sessions[i].add(joined[i].place, aggregate, value, when);
+                        if joined[i].by_change { change } else { Change::default() }
                     }
                 };
                 due |= target.is_due(change);
             }
         }
+        due |= joined.iter().enumerate().any(|(i, joined)| {
+            !joined.by_change && joined.place.is_newest && self.session_differs(program, i, &joined.before, at)
+        });
         self.timer = self.next_timer(program, at);
         Ok(due)
     }
 
-    /// Lets the record join its run in every session window; answers the places, and whether they show at `at`.
-    fn touch_sessions(
-        &mut self,
-        program: &Program,
-        record: &Applied,
-        at: Millis,
-        due: &mut bool,
-    ) -> SmallVec<[(crate::window::Place, bool); 1]> {
-        let mut places = SmallVec::new();
-        for (index, (spec, sessions)) in program.sessions.iter().zip(&mut self.sessions).enumerate() {
+    /// Lets the record join its run in every session window.
+    fn join_sessions(&mut self, program: &Program, record: &Applied, at: Millis) -> SmallVec<[Joined; 1]> {
+        let sessions = program.sessions.iter().zip(&mut self.sessions);
+        let join = |(spec, sessions): (_, &mut Sessions)| {
             let was_shown = sessions.current(spec, at).is_some();
-            let mut merged: SmallVec<[(usize, Change); 2]> = SmallVec::new();
-            let place = sessions
-                .touch(spec, record.t, record.oldest_accepted, |aggregate, change| merged.push((aggregate, change)));
-            let current = sessions.current(spec, at);
-            let shown = place.is_newest && current.is_some();
-            if let (false, Some(accs)) = (was_shown, current) {
-                // A session that was over is open again: all that is in it enters.
-                merged =
-                    accs.iter().enumerate().filter(|(_, acc)| !acc.is_empty()).map(|(i, _)| (i, Change::ALL)).collect();
-            }
-            if shown {
-                for (aggregate, change) in merged {
-                    *due |= program.target(Place::Session(index, aggregate)).is_due(change);
-                }
-            }
-            places.push((place, shown));
-        }
-        places
+            // Only then can inputs of other records enter with this one.
+            let whole = !was_shown || sessions.has_several_runs();
+            let before = sessions.current(spec, at).filter(|_| whole).map(SmallVec::from).unwrap_or_default();
+            let place = sessions.touch(spec, record.t, record.oldest_accepted);
+            Joined { place, by_change: !whole && place.is_newest, before }
+        };
+        sessions.map(join).collect()
+    }
+
+    /// Whether a row is due for what a session shows now, against what it showed before; nothing: it was over.
+    fn session_differs(&self, program: &Program, index: usize, before: &[Acc], at: Millis) -> bool {
+        let spec = &program.sessions[index];
+        let Some(now) = self.sessions[index].current(spec, at) else { return false };
+        now.iter().enumerate().any(|(aggregate, acc)| {
+            let empty = spec.kinds[aggregate].empty();
+            let before = before.get(aggregate).unwrap_or(&empty);
+            let change = Change { value: !acc.shows_the_same(before), set: acc != before };
+            program.target(Place::Session(index, aggregate)).is_due(change)
+        })
     }
 
     /// Fires the timer at `tau`; answers whether a row is due.
@@ -283,6 +280,16 @@ pub struct Applied {
     pub watermark: Millis,
     /// Records before this are late.
     pub oldest_accepted: Millis,
+}
+
+/// How a record has joined a session window's runs.
+#[derive(Debug)]
+struct Joined {
+    place: crate::window::Place,
+    /// What the record's own input changes is all that changes.
+    by_change: bool,
+    /// Otherwise: what was shown before; empty when the session was over.
+    before: SmallVec<[Acc; 2]>,
 }
 
 /// What it changes when a whole aggregate leaves.

@@ -8,6 +8,7 @@
 mod cache;
 mod columns;
 mod entity;
+mod lifecycle;
 mod lookahead;
 mod meta;
 mod program;

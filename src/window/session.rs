@@ -45,6 +45,11 @@ impl Sessions {
         self.runs.last().filter(|run| at <= run.end + spec.gap).map(|run| run.accs.as_slice())
     }
 
+    /// Whether a record could join runs: then what it changes is more than its own input.
+    pub fn has_several_runs(&self) -> bool {
+        self.runs.len() > 1
+    }
+
     /// When the newest run is over; `None` when it is over at `at`, or when nothing would change.
     pub fn next_timer(&self, spec: &SessionSpec, at: Millis) -> Option<Millis> {
         let run = self.runs.last()?;
@@ -52,16 +57,9 @@ impl Sessions {
         (tau > at && run.accs.iter().any(|acc| !acc.is_empty())).then_some(tau)
     }
 
-    /// Lets a record at `t` (whatever `where` says of it) join, merge or begin a run. `changed` hears of each
-    /// aggregate of the newest run that a merge changed. Runs that no record from `oldest_accepted` on can join to a
-    /// newer one are dropped.
-    pub fn touch(
-        &mut self,
-        spec: &SessionSpec,
-        t: Millis,
-        oldest_accepted: Millis,
-        mut changed: impl FnMut(usize, Change),
-    ) -> Place {
+    /// Lets a record at `t` (whatever `where` says of it) join, merge or begin a run. Runs that no record from
+    /// `oldest_accepted` on can join to a newer one are dropped.
+    pub fn touch(&mut self, spec: &SessionSpec, t: Millis, oldest_accepted: Millis) -> Place {
         // The runs within `gap` of `t` are neighbours: they become one.
         let from = self.runs.partition_point(|run| run.end + spec.gap < t);
         let to = self.runs.partition_point(|run| run.start - spec.gap <= t);
@@ -70,16 +68,12 @@ impl Sessions {
             self.runs.insert(from, Run { start: t, end: t, accs });
             from
         } else {
-            let newest_merged = to == self.runs.len();
             for older in self.runs.drain(from..to - 1).collect::<SmallVec<[Run; 1]>>() {
                 // After the drain the newest of the merged runs stands at `from`.
                 let run = &mut self.runs[from];
                 run.start = run.start.min(older.start);
-                for (index, (acc, other)) in run.accs.iter_mut().zip(&older.accs).enumerate() {
-                    let change = acc.merge(other);
-                    if newest_merged {
-                        changed(index, change);
-                    }
+                for (acc, other) in run.accs.iter_mut().zip(&older.accs) {
+                    acc.merge(other);
                 }
             }
             let run = &mut self.runs[from];
@@ -157,7 +151,7 @@ mod tests {
             for (ahead, back) in steps {
                 now += ahead;
                 let t = now + back;
-                let place = sessions.touch(&spec, t, now - 40, |_, _| {});
+                let place = sessions.touch(&spec, t, now - 40);
                 sessions.add(place, 0, Input::Record, (t, 0));
                 plain.push(t);
                 let newest = *plain.iter().max().unwrap();
