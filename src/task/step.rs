@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::cache::{Cache, ChunkAccess, ChunkOverlay, Id, StoreDebug};
 use super::columns::{InputColumns, KeyColumn, condition, is_true};
-use super::entity::{Applied, NEVER};
+use super::entity::Applied;
 use super::lookahead::LookAhead;
 use super::meta::{Meta, Pending};
 use super::program::Program;

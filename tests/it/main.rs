@@ -7,5 +7,6 @@ mod architecture;
 mod generator_cases;
 mod law;
 mod oracle_cases;
+mod pipeline;
 mod source;
 mod verifier_cases;
