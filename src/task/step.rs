@@ -13,8 +13,8 @@ use super::timers::Timers;
 use crate::decode::{Decoded, Outcome, RawBatch, RawRecord};
 use crate::error::{Error, Result};
 use crate::expr::Evaluated;
-use crate::state::keys::Key;
 use crate::state::Batch;
+use crate::state::keys::Key;
 use crate::time::Millis;
 use crate::topology::Plan;
 

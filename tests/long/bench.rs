@@ -74,7 +74,8 @@ fn kappa(kafka: &Kafka, topology: &str, events: u64) -> (f64, f64) {
     let cpu = children_cpu_seconds() - before;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "kappa: {}", output.status);
-    let rows = text.split("; ").nth(1).and_then(|rest| rest.split(' ').next()).and_then(|rows| rows.parse::<f64>().ok());
+    let rows =
+        text.split("; ").nth(1).and_then(|rest| rest.split(' ').next()).and_then(|rows| rows.parse::<f64>().ok());
     eprintln!("{}", text.trim());
     (rows.expect("the summary tells the rows") / events as f64, events as f64 / cpu)
 }

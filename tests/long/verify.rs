@@ -27,7 +27,9 @@ pub fn run(arguments: &Arguments) -> &'static str {
     let case = Case::shop(&kafka, SHOP, arguments.events, arguments.seed, dir.path());
     println!("log written and read by the oracle in {:.0} s", began.elapsed().as_secs_f64());
     let place = Place::new(&kafka);
-    for (what, version, more) in [("live", 1, &[][..]), ("--replay-from 0 --again", 2, &["--replay-from", "0", "--again"][..])] {
+    for (what, version, more) in
+        [("live", 1, &[][..]), ("--replay-from 0 --again", 2, &["--replay-from", "0", "--again"][..])]
+    {
         let began = Instant::now();
         place.run(&case, more);
         let seconds = began.elapsed().as_secs_f64();

@@ -13,7 +13,8 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::compare::{
-    Conservation, Differences, compare_dead_letters, compare_online, compare_rows, read_dead_letters, read_redis, read_rows,
+    Conservation, Differences, compare_dead_letters, compare_online, compare_rows, read_dead_letters, read_redis,
+    read_rows,
 };
 use super::generate::{Shop, ShopOptions};
 use super::kafka::Kafka;
