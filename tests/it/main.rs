@@ -7,6 +7,7 @@ mod architecture;
 mod generator_cases;
 mod law;
 mod oracle_cases;
+mod live;
 mod pipeline;
 mod source;
 mod verifier_cases;
