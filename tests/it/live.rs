@@ -1,6 +1,6 @@
 //! A long-running pipeline: values that change with time alone, a store that dies, a signal that ends it.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -15,7 +15,7 @@ const SHOP: &str = include_str!("../../topologies/shop.yaml");
 struct Live(Child);
 
 impl Live {
-    fn start(place: &Place<'_>, topology: &PathBuf, more: &[&str]) -> Self {
+    fn start(place: &Place<'_>, topology: &Path, more: &[&str]) -> Self {
         let file = topology.display().to_string();
         let mut command = place.kappa(&["run", &file]);
         command.args(more);

@@ -153,7 +153,7 @@ impl Zipf {
 
     fn sample(&self, random: &mut Random) -> usize {
         let bits = random.next();
-        let slot = ((bits >> 32) * self.slots.len() as u64 >> 32) as usize;
+        let slot = (((bits >> 32) * self.slots.len() as u64) >> 32) as usize;
         let (chance, other) = self.slots[slot];
         if bits & 0xffff_ffff < chance { slot } else { other }
     }
