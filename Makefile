@@ -44,10 +44,13 @@ doc:
 architecture:
 	cargo test --locked --test it -- architecture::
 
-# Unit, golden, property and end-to-end tests, the last with a real Kafka and a real redis-server.
+# Unit, golden, property and end-to-end tests, the last with a real Kafka and a real redis-server; then our tables as
+# DuckDB, Polars and delta-rs' Python read them. (Licences and advisories need a tool of their own: make deny.)
 tests:
 	mkdir -p "$(CARGO_TARGET_DIR)"
 	cargo test --locked 2>&1 | tee "$(TEST_LOG)"
+	KAPPA_PYTHON="$(HOME)/.cache/kappa/venv/bin/python" \
+	    cargo test --locked --lib -- --ignored readers 2>&1 | tee -a "$(TEST_LOG)"
 	scripts/counts.sh "$(TEST_LOG)"
 
 verify: deps build

@@ -43,7 +43,7 @@ cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
 cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
 
 # The Python that reads our Delta tables in the tests: DuckDB, Polars, delta-rs' own.
-readers=(duckdb==1.4.4 duckdb-ext-delta==1.4.4 polars deltalake pyarrow)
+readers=(duckdb==1.4.4 duckdb-ext-delta==1.4.4.20260205 polars deltalake pyarrow)
 stamp=$cache/venv/.installed
 if [ "$(cat "$stamp" 2>/dev/null)" != "${readers[*]}" ]; then
     echo "deps: installing ${readers[*]} into $cache/venv"

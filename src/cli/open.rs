@@ -58,6 +58,9 @@ pub async fn online_to_read(settings: &Settings, plan: &Plan) -> Result<Arc<dyn 
         let bounds = &settings.bounds;
         let shared = RocksShared::new(bounds.block_cache_bytes, bounds.write_buffer_bytes, bounds.open_files);
         let path = runtime::embedded_dir(&settings.data_dir, &plan.topology);
+        if !path.exists() {
+            return Err(Error::configuration(format!("no embedded store at {}: name its data_dir", path.display())));
+        }
         let store = RocksStore::open_read_only(&path, &shared)?;
         return Ok(Arc::new(EmbeddedStore::new(Box::new(store), Box::new(runtime::now))));
     }

@@ -1,5 +1,7 @@
 //! SIGTERM and Ctrl-C: the first drains, the second ends at once.
 
+use std::time::Duration;
+
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -8,6 +10,9 @@ use crate::runtime::Observer;
 
 /// As a shell reports a process that Ctrl-C ended.
 const INTERRUPTED: i32 = 130;
+
+/// Signals this close together are one.
+const SAME: Duration = Duration::from_millis(500);
 
 /// Turns true when the process is asked to stop. Needs tokio's threads.
 ///
@@ -30,6 +35,12 @@ pub fn stop_on_signal(observer: Observer) -> Result<watch::Receiver<bool>> {
         }
         // Nobody listens any more when the run has ended by itself.
         let _ = stop.send(true);
+        // A terminal and a wrapper may both pass on the same Ctrl-C: what comes at once is the same one.
+        tokio::time::sleep(SAME).await;
+        let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+        else {
+            return;
+        };
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
         std::process::exit(INTERRUPTED);
     });

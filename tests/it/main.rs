@@ -6,6 +6,8 @@ mod support;
 mod architecture;
 mod generator_cases;
 mod law;
+mod live;
 mod oracle_cases;
+mod pipeline;
 mod source;
 mod verifier_cases;

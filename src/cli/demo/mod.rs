@@ -44,7 +44,7 @@ pub fn run(args: &Args) -> Result<()> {
 
 async fn demo(dir: &Path) -> Result<()> {
     let plan = topology::parse("topologies/shop.yaml", SHOP)?;
-    say("\nkappa demo: a shop's events, through Kafka, to features\n")?;
+    say("kappa demo: a shop's events, through Kafka, to features\n")?;
     let broker = EmbeddedBroker::start(&plan.source.topic, PARTITIONS)?;
     say(&format!(
         "  broker    embedded at {}, topic {}, {PARTITIONS} partitions",
@@ -70,8 +70,9 @@ async fn demo(dir: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Text and the end of its line, whether it has one or not.
 fn say(text: &str) -> Result<()> {
-    output::print(text)
+    output::print(&format!("{text}\n"))
 }
 
 /// An empty folder; one that holds something else than a demo's data is refused.
@@ -134,6 +135,7 @@ async fn watch_features(plan: &Plan, settings: &Settings, feed: Feed) -> Result<
     let shown = async {
         let Ok(address) = told.await else { return std::future::pending().await };
         say(&format!("  pipeline  topologies/shop.yaml; http://{address} has metrics, health and features\n"))?;
+        show::ready(address).await;
         show::features(address, &plan.entities[0], &SHOWN).await
     };
     let completed = tokio::select! {
@@ -157,10 +159,10 @@ async fn training_data(plan: &Plan, settings: &Settings) -> Result<()> {
     let sql = point_in_time(runtime::now());
     let rows = offline::query(&settings.offline, plan, 1, &sql).await?;
     say(&format!("\nTraining data: what was known of a user at a past moment, from the Delta table\n\n{sql}\n"))?;
-    say(&rows::as_table(&rows)?)?;
+    output::print(&rows::as_table(&rows)?)?;
     let dead = "SELECT class, count(*) AS records FROM dead_letters GROUP BY class ORDER BY class";
     say(&format!("\nRecords that could not be used are kept with their reason:\n\n{dead}\n"))?;
-    say(&rows::as_table(&offline::query(&settings.offline, plan, 1, dead).await?)?)
+    output::print(&rows::as_table(&offline::query(&settings.offline, plan, 1, dead).await?)?)
 }
 
 fn point_in_time(now: crate::time::Millis) -> String {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::cli::output;
 use crate::error::Result;
-use crate::http::client;
+use crate::http::client::{self, Answer};
 use crate::topology::EntityPlan;
 
 /// How long it is shown.
@@ -16,20 +16,35 @@ const SHOWN: Duration = Duration::from_secs(15);
 const REFRESH: Duration = Duration::from_millis(500);
 const REPEAT: Duration = Duration::from_secs(5);
 
+/// How long catching up may take before it is shown all the same.
+const CATCH_UP: Duration = Duration::from_secs(20);
+
+/// Returns once the process says that it has caught up.
+pub async fn ready(address: SocketAddr) {
+    let caught_up = async {
+        while ask(address, "/ready".to_string()).await.is_none_or(|answer| answer.status != 200) {
+            tokio::time::sleep(REFRESH).await;
+        }
+    };
+    let _ = tokio::time::timeout(CATCH_UP, caught_up).await;
+}
+
 /// Shows the features of `ids`, asked for at the process's own HTTP door.
 pub async fn features(address: SocketAddr, entity: &EntityPlan, ids: &[&str]) -> Result<()> {
     let terminal = std::io::stdout().is_terminal();
     let pause = if terminal { REFRESH } else { REPEAT };
-    let times = SHOWN.as_millis() / pause.as_millis();
+    let times = SHOWN.as_millis() / pause.as_millis() + 1;
     let mut shown = 0;
-    for _ in 0..times {
-        tokio::time::sleep(pause).await;
-        let text = table(address, entity, ids).await;
-        if terminal && shown > 0 {
-            // Up over the last table, and clear it.
-            output::print(&format!("\x1b[{shown}A\x1b[J"))?;
+    for time in 0..times {
+        if time > 0 {
+            tokio::time::sleep(pause).await;
         }
-        output::print(&text)?;
+        let text = table(address, entity, ids).await;
+        match terminal && shown > 0 {
+            // Up over the last table, and clear it.
+            true => output::print(&format!("\x1b[{shown}A\x1b[J{text}"))?,
+            false => output::print(&format!("{}{text}", if shown > 0 { "\n" } else { "" }))?,
+        }
         shown = text.lines().count();
     }
     Ok(())
@@ -50,9 +65,13 @@ async fn table(address: SocketAddr, entity: &EntityPlan, ids: &[&str]) -> String
 
 async fn values(address: SocketAddr, entity: &str, id: &str) -> Option<BTreeMap<String, String>> {
     let path = format!("/v1/features/{}?id={}", client::encode(entity), client::encode(id));
-    let answer = tokio::task::spawn_blocking(move || client::get(&address.to_string(), &path)).await.ok()?.ok()?;
+    let answer = ask(address, path).await?;
     let body: serde_json::Value = serde_json::from_str(&answer.body).ok()?;
     serde_json::from_value(body.get("values")?.clone()).ok()
+}
+
+async fn ask(address: SocketAddr, path: String) -> Option<Answer> {
+    tokio::task::spawn_blocking(move || client::get(&address.to_string(), &path)).await.ok()?.ok()
 }
 
 /// Doubles to two places, so that the columns hold still.
