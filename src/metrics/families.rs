@@ -94,7 +94,7 @@ impl Families {
             rows: to.counters("kappa_rows_total", "Feature rows written.", &["entity"]),
             feature_updates: to.counters(
                 "kappa_feature_updates_total",
-                "Rows in which the feature's value changed.",
+                "Rows in which a feature has a value.",
                 &["entity", "feature"],
             ),
             feature_nulls: to.counters(

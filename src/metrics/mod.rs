@@ -41,7 +41,7 @@ pub struct Metrics {
 pub struct TaskMetrics {
     /// Records by class, indexed as [`CLASSES`]. The counts survive a kill in state: start them there.
     pub records: [Counter; 7],
-    /// Applied records whose entity key is null, by record and entity.
+    /// Null entity keys of applied records.
     pub null_keys: Counter,
     /// Values of expressions that failed and are null.
     pub expression_failures: Counter,
@@ -90,7 +90,7 @@ pub struct EntityMetrics {
 /// The series of one feature.
 #[derive(Debug, Clone)]
 pub struct FeatureMetrics {
-    /// Rows in which its value differs from the entity's previous row.
+    /// Rows in which it has a value.
     pub updates: Counter,
     /// Rows in which it is null.
     pub nulls: Counter,

@@ -55,7 +55,7 @@ impl Archivist {
         loop {
             let draining = *self.draining.borrow();
             let took = self.append(&mut waiting)?;
-            let pressed = self.outboxes.iter().any(|outbox| outbox.fill() > 0.4);
+            let pressed = self.outboxes.iter().any(|outbox| outbox.pressure(Cursor::Offline) > 0.4);
             let due = waiting.since.is_some_and(|since| {
                 let interval = Duration::from_millis(self.settings.commit_interval.millis().max(0) as u64);
                 since.elapsed() >= interval || waiting.bytes >= self.settings.commit_bytes || pressed

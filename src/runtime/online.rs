@@ -99,6 +99,7 @@ impl Publisher {
     }
 
     async fn work(&mut self, jobs: &mut Receiver<Job>) -> Result<()> {
+        self.expect_what_was_acknowledged();
         loop {
             // Registered before the outboxes are read, so that no epoch is missed.
             let shared = Arc::clone(&self.shared);
@@ -108,10 +109,10 @@ impl Publisher {
                 self.job(job).await?;
                 idle = false;
             }
+            self.check().await?;
             for outbox in self.outboxes.clone() {
                 idle &= !self.publish_pending(&outbox).await?;
             }
-            self.check().await?;
             if !idle {
                 continue;
             }
@@ -128,6 +129,22 @@ impl Publisher {
                 () = tokio::time::sleep(Duration::from_millis(200)) => {}
             }
         }
+    }
+
+    /// What an earlier run published must still be there: where nothing waits, the store is as far as the state; where
+    /// something waits, it has at least heard of the partition.
+    fn expect_what_was_acknowledged(&mut self) {
+        for outbox in &self.outboxes {
+            let published = outbox.acknowledged(Cursor::Online) > 0;
+            let standing = self.shared.partition(outbox.partition());
+            if let (true, Some(lane)) = (published, self.lanes.get_mut(&outbox.partition())) {
+                let all = outbox.waiting(Cursor::Online).1 == 0;
+                let (next_offset, watermark) = if all { (standing.next_offset, standing.watermark) } else { (0, None) };
+                lane.progress = Some(Progress { generation: self.generation, next_offset, watermark });
+            }
+        }
+        // Asked at once, before anything is published over the loss.
+        self.checked = Instant::now().checked_sub(CHECK_INTERVAL).unwrap_or(self.checked);
     }
 
     async fn job(&mut self, job: Job) -> Result<()> {
@@ -168,7 +185,7 @@ impl Publisher {
         }
         let behind = !self.shared.partition(partition).caught_up;
         let rested = lane.last.is_none_or(|last| last.elapsed() >= BACKLOG_INTERVAL);
-        if behind && !rested && outbox.fill() < 0.5 && !self.draining.borrow().finish {
+        if behind && !rested && outbox.pressure(Cursor::Online) < 0.5 && !self.draining.borrow().finish {
             return Ok(false);
         }
         let epochs = outbox.read(lane.sent, BUDGET)?;

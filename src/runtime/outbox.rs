@@ -19,7 +19,8 @@ pub enum Cursor {
 }
 
 impl Cursor {
-    const ALL: [Self; 2] = [Self::Online, Self::Offline];
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Online, Self::Offline];
 
     /// Its name in keys and metrics.
     pub fn name(self) -> &'static str {
@@ -199,9 +200,9 @@ impl Outbox {
         waiting.fold((0, 0), |(bytes, epochs), entry| (bytes + entry.bytes, epochs + 1))
     }
 
-    /// How full it is, from 0 to 1 and beyond.
-    pub fn fill(&self) -> f64 {
-        self.state().bytes as f64 / self.bound.max(1) as f64
+    /// How much of the bound a sink does not have yet, from 0 to 1 and beyond.
+    pub fn pressure(&self, cursor: Cursor) -> f64 {
+        self.waiting(cursor).0 as f64 / self.bound.max(1) as f64
     }
 
     /// Makes everything that the task has committed survive the machine.

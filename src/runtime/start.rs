@@ -138,6 +138,7 @@ pub async fn start(
         shared.update(partition, |standing| {
             (standing.target, standing.end) = (info.high, info.high);
             (standing.start_offset, standing.next_offset) = (meta.start_offset, meta.next_offset);
+            standing.watermark = meta.watermark;
         });
     }
     source.assign(&starts)?;

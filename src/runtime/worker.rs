@@ -13,12 +13,12 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use super::clock;
 use super::online::Job;
-use super::outbox::Outbox;
+use super::outbox::{Cursor, Outbox};
 use super::shared::Shared;
 use crate::config::EpochSettings;
 use crate::decode::{Decoder, RawBatch};
 use crate::error::Result;
-use crate::metrics::{EntityMetrics, Metrics, TaskMetrics};
+use crate::metrics::{EntityMetrics, Metrics, OutboxMetrics, TaskMetrics};
 use crate::source::KafkaBatch;
 use crate::state::{Epoch, RocksStore, Store};
 use crate::task::Task;
@@ -61,6 +61,7 @@ pub struct Running {
     watermark_moved: Instant,
     refreshed: Instant,
     metrics: TaskMetrics,
+    outbox_metrics: [(Cursor, OutboxMetrics); 2],
     measured: Instant,
 }
 
@@ -81,6 +82,7 @@ impl Running {
     /// A task that is ready to fold.
     pub fn new(task: Task, store: Arc<RocksStore>, outbox: Arc<Outbox>, target: i64, metrics: &Metrics) -> Self {
         let now = Instant::now();
+        let outbox_metrics = Cursor::ALL.map(|cursor| (cursor, metrics.outbox(task.partition(), cursor.name())));
         let metrics = metrics.task(task.partition());
         let mut running = Self {
             watermark: task.meta().watermark,
@@ -96,6 +98,7 @@ impl Running {
             watermark_moved: now,
             refreshed: now,
             metrics,
+            outbox_metrics,
             measured: now,
         };
         running.count(&Default::default());
@@ -287,7 +290,7 @@ fn send(jobs: &Sender<Job>, shared: &Shared, mut job: Job) -> bool {
 fn refresh(running: &mut Running, plan: &Plan, shared: &Shared, jobs: &Sender<Job>) -> Result<()> {
     let Some(watermark) = running.task.meta().watermark else { return Ok(()) };
     let at = clock::now() - plan.source.lateness;
-    if at <= watermark || running.outbox.waiting(super::outbox::Cursor::Online).1 > 0 {
+    if at <= watermark || running.outbox.waiting(Cursor::Online).1 > 0 {
         return Ok(());
     }
     loop {
@@ -368,5 +371,12 @@ fn measure(running: &mut Running, shared: &Shared) {
     metrics.cache_entities.set(entities as i64);
     metrics.cache_bytes.set(bytes as i64);
     metrics.state_bytes.set(running.store.bytes() as i64);
-    metrics.write_stopped.set_flag(running.store.is_stalled());
+    let (stopped, rate) = running.store.stalls();
+    metrics.write_stopped.set_flag(stopped);
+    metrics.delayed_write_rate.set(rate as i64);
+    for (cursor, metrics) in &running.outbox_metrics {
+        let (bytes, epochs) = running.outbox.waiting(*cursor);
+        metrics.bytes.set(bytes as i64);
+        metrics.epochs.set(epochs as i64);
+    }
 }

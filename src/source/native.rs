@@ -419,6 +419,10 @@ unsafe extern "C" fn on_error(_: *mut rd::rd_kafka_t, code: c_int, reason: *cons
     // references to it exist.
     if let Some(context) = unsafe { opaque.cast::<Context>().as_ref() } {
         context.count.fetch_add(1, Ordering::Relaxed);
+        // It follows each lost connection, and says less than the error before it.
+        if code == rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN as c_int {
+            return;
+        }
         *context.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
     }
 }

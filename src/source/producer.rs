@@ -122,7 +122,7 @@ impl Producer {
             };
             next.headers = Some(record.headers.iter().fold(empty, add));
         }
-        if self.sent.fetch_add(1, Ordering::Relaxed) % 512 == 0 {
+        if self.sent.fetch_add(1, Ordering::Relaxed).is_multiple_of(512) {
             self.inner.poll(Duration::ZERO);
         }
         while let Err((error, back)) = self.inner.send(next) {

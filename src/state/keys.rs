@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn timers_order_by_time_then_entity_then_id_before_1970_too() {
         let key = |tau, entity, id: &str| Key::Timer { tau, entity, id: id.as_bytes() }.bytes();
-        let mut keys = vec![key(5, 0, "b"), key(-1, 1, ""), key(-1, 0, "z"), key(5, 0, "a"), key(i64::MIN, 9, "q")];
+        let mut keys = [key(5, 0, "b"), key(-1, 1, ""), key(-1, 0, "z"), key(5, 0, "a"), key(i64::MIN, 9, "q")];
         keys.sort();
         let parsed: Vec<_> =
             keys.iter().filter_map(|key| parse_timer(key)).map(|(tau, entity, _)| (tau, entity)).collect();

@@ -8,7 +8,7 @@ mod store;
 #[cfg(test)]
 mod suite;
 
+pub use self::rocksdb::{RocksShared, RocksStore};
 pub use epoch::*;
 pub use memory::MemoryStore;
-pub use self::rocksdb::{RocksShared, RocksStore};
 pub use store::{Batch, Pair, Store};

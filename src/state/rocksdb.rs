@@ -102,6 +102,12 @@ impl RocksStore {
         ))
     }
 
+    /// Whether writes are stopped, and the bytes a second to which they are slowed (0: not slowed), by compaction that
+    /// is behind.
+    pub fn stalls(&self) -> (bool, u64) {
+        (self.property("rocksdb.is-write-stopped") > 0, self.property("rocksdb.actual-delayed-write-rate"))
+    }
+
     fn property(&self, name: &str) -> u64 {
         self.db.property_int_value(name).ok().flatten().unwrap_or(0)
     }
@@ -203,9 +209,5 @@ impl Store for RocksStore {
 
     fn bytes(&self) -> u64 {
         self.property("rocksdb.total-sst-files-size") + self.property("rocksdb.cur-size-all-mem-tables")
-    }
-
-    fn is_stalled(&self) -> bool {
-        self.property("rocksdb.is-write-stopped") > 0 || self.property("rocksdb.actual-delayed-write-rate") > 0
     }
 }

@@ -22,10 +22,6 @@ pub trait Store: Send + Sync {
     fn sync(&self) -> Result<()>;
     /// Bytes on disk or in memory, approximately.
     fn bytes(&self) -> u64;
-    /// Whether writes are stopped or slowed by the store's own housekeeping.
-    fn is_stalled(&self) -> bool {
-        false
-    }
 }
 
 /// Puts and deletes, applied in order, in one arena.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::cache::{Cache, ChunkAccess, ChunkOverlay, Id, StoreDebug};
 use super::columns::{InputColumns, KeyColumn, condition, is_true};
-use super::entity::{Applied, NEVER};
+use super::entity::Applied;
 use super::lookahead::LookAhead;
 use super::meta::{Meta, Pending};
 use super::program::Program;
@@ -13,8 +13,8 @@ use super::timers::Timers;
 use crate::decode::{Decoded, Outcome, RawBatch, RawRecord};
 use crate::error::{Error, Result};
 use crate::expr::Evaluated;
-use crate::state::keys::Key;
 use crate::state::Batch;
+use crate::state::keys::Key;
 use crate::time::Millis;
 use crate::topology::Plan;
 

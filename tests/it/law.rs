@@ -43,7 +43,9 @@ fn assert_equal(what: &str, topology: &Topology, expected: &PartitionRun, actual
         dead_letters: actual.dead_letters.len() as u64,
     };
     if counts.delivered() > 0 {
-        found.check_against(&Conservation::expected(expected, meta.start_offset)).unwrap_or_else(|e| panic!("{what}: {e:#?}"));
+        found
+            .check_against(&Conservation::expected(expected, meta.start_offset))
+            .unwrap_or_else(|e| panic!("{what}: {e:#?}"));
     }
     assert_eq!(counts.null_keys, expected.counts.null_keys.iter().sum::<u64>(), "{what}: null keys");
     assert_eq!(meta.watermark, expected.watermark, "{what}: watermark");
@@ -52,7 +54,8 @@ fn assert_equal(what: &str, topology: &Topology, expected: &PartitionRun, actual
 /// One seed: a random topology and log, in memory with random cuts; every eighth on RocksDB too.
 fn check(seed: u64) {
     let random = random_topology(seed);
-    let plan = topology::parse("random.yaml", &random.yaml).unwrap_or_else(|e| panic!("seed {seed}: {e}\n{}", random.yaml));
+    let plan =
+        topology::parse("random.yaml", &random.yaml).unwrap_or_else(|e| panic!("seed {seed}: {e}\n{}", random.yaml));
     let plan = Arc::new(plan);
     let rng = &mut SmallRng::seed_from_u64(seed);
     for (partition, records) in small(seed, &random.topology, SmallOptions::of(seed)) {

@@ -7,6 +7,8 @@ mod architecture;
 mod commands;
 mod generator_cases;
 mod law;
+mod live;
 mod oracle_cases;
+mod pipeline;
 mod source;
 mod verifier_cases;

@@ -122,10 +122,10 @@ fn an_invented_row_and_a_changed_value_are_found() {
     let mut rows = good.rows.clone();
     let mut invented = rows[7].clone();
     invented.sequence = 9_999;
-    rows.push(invented);
     rows[50].known_at += 1;
     let spoiled = rows.iter().rposition(|row| matches!(row.values[0], Value::Int(_))).expect("a whole number");
     rows[spoiled].values[0] = Value::Int(-77);
+    rows.push(invented);
     let found = compare_rows(&good.topology, &good.rows, &rows);
     assert_eq!((found.extra, found.different, found.total()), (1, 2, 3), "{found}");
     assert!(found.first.iter().any(|line| line.starts_with("known_at")), "{found}");

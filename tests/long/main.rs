@@ -8,8 +8,10 @@
 mod support;
 
 mod baseline;
+mod bench;
 mod measure;
 mod produce;
+mod verify;
 
 use clap::{Parser, Subcommand};
 
@@ -30,6 +32,10 @@ enum Command {
     BaselineSource(baseline::Arguments),
     /// Writes the benchmark's topic.
     ProduceBench(produce::Arguments),
+    /// The benchmark: both limits, then the pipeline, in one run.
+    Bench(bench::Arguments),
+    /// The long verification: live, replayed and killed, against the oracle.
+    Verify(verify::Arguments),
     /// Starts a Kafka, prints its address, and keeps it until standard input ends.
     Kafka,
 }
@@ -40,6 +46,8 @@ fn main() {
         Command::BaselineDecode(arguments) => println!("{}", baseline::decode(&arguments)),
         Command::BaselineSource(arguments) => println!("{}", baseline::source(&arguments)),
         Command::ProduceBench(arguments) => println!("{}", produce::run(&arguments)),
+        Command::Bench(arguments) => println!("{}", bench::run(&arguments)),
+        Command::Verify(arguments) => println!("{}", verify::run(&arguments)),
         Command::Kafka => keep_kafka(),
     }
 }

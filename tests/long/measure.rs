@@ -37,9 +37,18 @@ fn rounded(seconds: f64) -> f64 {
 
 /// User and system time of all threads of this process, also those that ended, in seconds (hundredths).
 pub fn cpu_seconds() -> f64 {
+    ticks(0)
+}
+
+/// The same of all child processes that have ended and been waited for.
+pub fn children_cpu_seconds() -> f64 {
+    ticks(2)
+}
+
+fn ticks(skip: usize) -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").expect("linux has /proc");
-    // The name, in parentheses, may hold blanks; behind it utime and stime are fields 14 and 15 of the whole.
+    // The name, in parentheses, may hold blanks; behind it utime, stime, cutime and cstime are fields 14 to 17.
     let after = stat.rsplit(')').next().unwrap_or_default();
-    let ticks: f64 = after.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
-    ticks / 100.0
+    let fields = after.split_whitespace().skip(11 + skip).take(2);
+    fields.filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / 100.0
 }

@@ -41,6 +41,15 @@ pub struct Arguments {
     seed: u64,
 }
 
+impl Arguments {
+    /// The benchmark's users, partitions, start and seed.
+    pub fn new(brokers: &str, topic: &str, events: u64, events_per_second: f64) -> Self {
+        let (brokers, topic) = (brokers.to_string(), topic.to_string());
+        let (users, partitions, start, seed) = (100_000, 8, 1_700_000_000_000, 1);
+        Self { brokers, topic, events, users, partitions, events_per_second, start, seed }
+    }
+}
+
 /// Creates the topic (it must not be there) and writes all events.
 pub fn run(arguments: &Arguments) -> serde_json::Value {
     create(arguments);
@@ -144,7 +153,7 @@ impl Zipf {
 
     fn sample(&self, random: &mut Random) -> usize {
         let bits = random.next();
-        let slot = ((bits >> 32) * self.slots.len() as u64 >> 32) as usize;
+        let slot = (((bits >> 32) * self.slots.len() as u64) >> 32) as usize;
         let (chance, other) = self.slots[slot];
         if bits & 0xffff_ffff < chance { slot } else { other }
     }

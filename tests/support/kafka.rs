@@ -136,12 +136,28 @@ impl Kafka {
         self.config().create().unwrap()
     }
 
+    /// Waits until the broker itself shows so many partitions, each with a leader: it answers a creation before that.
+    fn wait_for_topic(&self, topic: &str, partitions: usize) {
+        let client: BaseConsumer = self.config().create().unwrap();
+        let until = Instant::now() + Duration::from_secs(30);
+        loop {
+            let metadata = client.fetch_metadata(Some(topic), Duration::from_secs(10)).unwrap();
+            let shown = metadata.topics()[0].partitions();
+            if shown.len() == partitions && shown.iter().all(|partition| partition.leader() >= 0) {
+                return;
+            }
+            assert!(Instant::now() < until, "topic {topic} does not show {partitions} partitions");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Creates a topic with Kafka's own settings for it, such as `("cleanup.policy", "compact")`.
     pub fn create_topic(&self, topic: &str, partitions: i32, settings: &[(&str, &str)]) {
-        let topic = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
-        let topic = settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value));
-        let results = block_on(self.admin().create_topics(&[topic], &AdminOptions::new())).unwrap();
+        let wanted = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+        let wanted = settings.iter().fold(wanted, |wanted, (name, value)| wanted.set(name, value));
+        let results = block_on(self.admin().create_topics(&[wanted], &AdminOptions::new())).unwrap();
         results.into_iter().for_each(|result| drop(result.unwrap()));
+        self.wait_for_topic(topic, partitions as usize);
     }
 
     /// Creates a topic of its own for a test.
@@ -151,9 +167,11 @@ impl Kafka {
         topic
     }
 
+    /// Deletes a topic, and waits until the broker does not show it any more.
     pub fn delete_topic(&self, topic: &str) {
         let results = block_on(self.admin().delete_topics(&[topic], &AdminOptions::new())).unwrap();
         results.into_iter().for_each(|result| drop(result.unwrap()));
+        self.wait_for_topic(topic, 0);
     }
 
     /// Raises the number of partitions to `total`.
@@ -161,6 +179,7 @@ impl Kafka {
         let wanted = NewPartitions::new(topic, total);
         let results = block_on(self.admin().create_partitions(&[wanted], &AdminOptions::new())).unwrap();
         results.into_iter().for_each(|result| drop(result.unwrap()));
+        self.wait_for_topic(topic, total);
     }
 
     /// Deletes the records below this offset.

@@ -10,3 +10,4 @@ pub mod kafka;
 pub mod oracle;
 pub mod producer;
 pub mod redis;
+pub mod verify;

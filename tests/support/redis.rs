@@ -88,14 +88,16 @@ impl RedisServer {
         self.child = Some(child);
         let until = Instant::now() + Duration::from_secs(20);
         while Instant::now() < until {
-            if self.try_admin(&["PING"]).is_ok_and(|answer| answer == "+PONG") {
+            // One that asks for a password is up as well.
+            if self.try_admin(&["PING"]).is_ok_and(|answer| answer == "+PONG" || answer.starts_with("-NOAUTH")) {
                 return true;
             }
             if self.child.as_mut().is_some_and(|child| child.try_wait().unwrap().is_some()) {
-                return false;
+                break;
             }
             std::thread::sleep(Duration::from_millis(5));
         }
+        self.kill();
         false
     }
 

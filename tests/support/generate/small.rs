@@ -232,7 +232,7 @@ impl<'a> Small<'a> {
             3 => format!("{:?}", f64::from(rng.random_range(0..100_000)) * 1e-7),
             7 => format!("{:?}", rng.random_range(-1.0..1.0) * 1e300),
             8 => "5e-324".into(),
-            9 => format!("{}", *pick(rng, &["1e16", "-1e16", "1", "1e-30", "1.7976931348623157e308"])),
+            9 => (*pick(rng, &["1e16", "-1e16", "1", "1e-30", "1.7976931348623157e308"])).to_string(),
             _ => format!("{:.2}", rng.random_range(-5.0..100.0)),
         };
         add(rng, "price", price);

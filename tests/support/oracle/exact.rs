@@ -17,7 +17,7 @@ pub fn exact_sum(values: &[f64]) -> Option<f64> {
         return Some(0.0);
     }
     // 53 bits of mantissa, 32 bits for up to 2^32 summands, one for the sign.
-    let rounded = if high - low <= 128 - 53 - 32 - 1 && low >= -1022 {
+    let rounded = if high - low < 128 - 53 - 32 && low >= -1022 {
         let sum: i128 = values.iter().map(|value| split(*value)).map(|(m, e)| shifted(m, e, low)).sum();
         // The cast rounds to nearest even; the product is exact, or infinite.
         (sum as f64) * 2f64.powi(low)

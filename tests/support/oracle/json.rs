@@ -138,7 +138,9 @@ fn rfc3339(text: &str) -> Option<i64> {
     let mark = |at: usize, marks: &str| text.get(at..at + 1).filter(|mark| marks.contains(*mark)).map(|_| ());
     let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
     let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
-    (mark(4, "-")?, mark(7, "-")?, mark(10, "Tt ")?, mark(13, ":")?, mark(16, ":")?);
+    for (at, allowed) in [(4, "-"), (7, "-"), (10, "Tt "), (13, ":"), (16, ":")] {
+        mark(at, allowed)?;
+    }
     let fraction: String = match text.get(19..)?.strip_prefix('.') {
         Some(rest) => rest.chars().take_while(char::is_ascii_digit).collect(),
         None => String::new(),

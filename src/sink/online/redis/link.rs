@@ -32,7 +32,7 @@ pub(super) struct Door {
 
 #[derive(Debug, Clone)]
 enum Clients {
-    Single(Client),
+    Single(Box<Client>),
     Cluster(Box<ClusterClient>),
 }
 
@@ -60,8 +60,8 @@ impl Door {
             cluster(nodes, tls, timeout).map(|client| Clients::Cluster(Box::new(client)))
         } else if let [node] = nodes.as_slice() {
             match tls {
-                Some(tls) => Client::build_with_tls(node.clone(), tls).map(Clients::Single),
-                None => Client::open(node.clone()).map(Clients::Single),
+                Some(tls) => Client::build_with_tls(node.clone(), tls).map(|client| Clients::Single(Box::new(client))),
+                None => Client::open(node.clone()).map(|client| Clients::Single(Box::new(client))),
             }
         } else {
             return Err(wrong(&"names several servers", "set online.redis.cluster: true, or name one server"));

@@ -1,0 +1,111 @@
+//! A long-running pipeline: values that change with time alone, a store that dies, a signal that ends it.
+
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use kappa::source::{Codec, Record};
+
+use crate::support::verify::{Case, Place};
+use crate::support::{kafka, producer};
+
+const SHOP: &str = include_str!("../../topologies/shop.yaml");
+
+/// A running kappa, killed when the test ends without its end.
+struct Live(Child);
+
+impl Live {
+    fn start(place: &Place<'_>, topology: &Path, more: &[&str]) -> Self {
+        let file = topology.display().to_string();
+        let mut command = place.kappa(&["run", &file]);
+        command.args(more);
+        Self(command.stdout(Stdio::null()).spawn().expect("kappa starts"))
+    }
+
+    /// SIGTERM; the exit code and how long it took.
+    fn terminate(mut self) -> (Option<i32>, Duration) {
+        let began = Instant::now();
+        let id = self.0.id().to_string();
+        assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        let status = self.0.wait().unwrap();
+        (status.code(), began.elapsed())
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
+}
+
+/// Asks until it is so; a test that waits in vain fails.
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < Duration::from_secs(60), "in vain for a minute: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// What Redis answers, without the protocol's marks.
+fn ask(place: &Place<'_>, command: &[&str]) -> String {
+    let answer = place.redis.admin(command);
+    answer.lines().last().unwrap_or_default().trim_start_matches(':').to_string()
+}
+
+#[test]
+fn a_silent_entity_decays_online_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let topic = kafka::shared().new_topic("silent", 2);
+    let topology = dir.path().join("silent.yaml");
+    let yaml = format!(
+        "topology: silent\nsource:\n  topic: {topic}\n  format: json\n  event_time: ts\n  lateness: 1s\n  schema: {{user_id: \
+         string, ts: timestamp_ms}}\nentities:\n  user:\n    key: user_id\n    features:\n      views: {{count: \"*\", window: 3s, \
+         slide: 1s}}\n      ever: {{count: \"*\", window: lifetime}}\n"
+    );
+    std::fs::write(&topology, yaml).unwrap();
+    let place = Place::new(kafka::shared());
+    let live = Live::start(&place, &topology, &["--set", "idle_after=300ms"]);
+    let t = now();
+    let value = format!("{{\"user_id\":\"u42\",\"ts\":{t}}}");
+    let record = Record { key: Some(b"u42"), value: Some(value.as_bytes()), time: Some(t), ..Record::default() };
+    producer::write(kafka::shared(), &topic, Codec::None, [record]);
+    let views = || ask(&place, &["HGET", "features:u42", "views"]);
+    wait_until("the event is online", || views() == "1");
+    wait_until("the window is empty", || views() == "0");
+    // tau + lateness: when the tile has left and nobody could still bring an earlier record.
+    let due = t - t.rem_euclid(1000) + 1000 + 3000 + 1000;
+    eprintln!("shown {} ms after it was due", now() - due);
+    assert_eq!(ask(&place, &["HGET", "features:u42", "ever"]), "1");
+    let position = ask(&place, &["HGET", "features:u42", "_position"]);
+    assert_eq!(position.split(':').count(), 5, "a refresh has T' at its end: {position}");
+    let (code, took) = live.terminate();
+    assert_eq!(code, Some(0), "after {took:?}");
+}
+
+#[test]
+fn a_redis_that_dies_empty_is_filled_again_and_a_signal_ends_the_run_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let case = Case::shop(kafka::shared(), SHOP, 20_000, 3, dir.path());
+    let mut place = Place::new(kafka::shared());
+    let live = Live::start(&place, &case.topology_file, &[]);
+    let keys = |place: &Place<'_>| ask(place, &["DBSIZE"]).parse::<u64>().unwrap_or(0);
+    wait_until("some entities are online", || keys(&place) > 100);
+    place.redis.kill();
+    place.redis.start_again();
+    let progress = format!("kappa:{}:progress", case.topology.name);
+    wait_until("every partition has published again", || ask(&place, &["HLEN", &progress]) == "8");
+    let (code, took) = live.terminate();
+    assert_eq!(code, Some(0), "after {took:?}");
+    place.run(&case, &[]);
+    // What was lost and not sent again before the signal is found by the next run: it asks first.
+    let live = Live::start(&place, &case.topology_file, &[]);
+    wait_until("all of it is there", || place.check(&case, 1).problems.is_empty());
+    live.terminate();
+    place.check(&case, 1).assert_clean("after the loss");
+}
