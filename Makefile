@@ -2,6 +2,7 @@
 #
 #   make demo     installs what is missing, builds, and shows the whole product in under a minute
 #   make test     what CI runs
+#   make property the engine against the oracle alone, on as many generated logs as KAPPA_SEEDS says
 #   make verify   the long form: 1,000,000 events against the oracle, again as a replay, again under kill -9
 #   make bench    events per CPU-second on a real Kafka, beside the limits measured in the same run
 
@@ -17,7 +18,7 @@ export CARGO_TERM_COLOR ?= auto
 
 TEST_LOG := $(CARGO_TARGET_DIR)/test.log
 
-.PHONY: help demo test verify bench deps deps-build build fmt clippy doc architecture tests deny clean
+.PHONY: help demo test verify bench deps deps-build build fmt clippy doc architecture tests property deny clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -52,6 +53,10 @@ tests:
 	KAPPA_PYTHON="$(HOME)/.cache/kappa/venv/bin/python" \
 	    cargo test --locked --lib -- --ignored readers 2>&1 | tee -a "$(TEST_LOG)"
 	scripts/counts.sh "$(TEST_LOG)"
+
+# The engine against the oracle on generated logs: KAPPA_SEEDS=5000 for more of them, KAPPA_SEED=7 for one again.
+property:
+	cargo test --locked --test it -- law::
 
 verify: deps build
 	cargo test --locked --test long -- verify

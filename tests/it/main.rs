@@ -4,6 +4,7 @@
 mod support;
 
 mod architecture;
+mod commands;
 mod generator_cases;
 mod law;
 mod live;
