@@ -72,7 +72,7 @@ impl TopicHandle {
     /// The cluster's own id of the topic: another one than before means that the topic was deleted and made again.
     /// `None` when the brokers do not tell.
     pub fn topic_id(&self) -> Option<String> {
-        self.consumer.topic_id(&self.c_topic, ANSWER)
+        self.consumer.topic_id(&self.c_topic, TRY * 2)
     }
 
     /// How many partitions the topic has now: more than before changes where a key lives.

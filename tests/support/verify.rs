@@ -84,6 +84,10 @@ impl<'a> Place<'a> {
         command.args(["--data-dir", &self.path("data"), "--offline-url", &self.path("offline"), "--listen", ""]);
         // Refreshed values are the wall clock's; here the log's are compared. Small commits, so that kills find many.
         command.args(["--set", "idle_after=off", "--set", "offline.commit_interval=500ms", "--set", "log.level=warn"]);
+        // Settings in the environment win over the file, and unknown ones are refused: the tests' own stay outside.
+        std::env::vars().filter(|(name, _)| name.starts_with("KAPPA_")).for_each(|(name, _)| {
+            command.env_remove(name);
+        });
         command.stdin(Stdio::null());
         command
     }
