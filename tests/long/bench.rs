@@ -1,6 +1,6 @@
 //! `make bench`: events per CPU-second of the whole process with both sinks on, beside two limits of the same run.
 //!
-//! 8 features over 100,000 users (Zipf 1.0), 250-byte JSON, a real Kafka, a real Redis, Delta. The event time is spread
+//! 8 features over 100,000 users (Zipf 1.0), JSON of 236 bytes, a real Kafka, a real Redis, Delta. The event time is spread
 //! so that windows fill and empty; rows per event are printed, because they decide the cost. The last two lines are a
 //! pair: the same features on a log of 83 minutes with 1-hour windows, and with every duration 2,160 times as long on
 //! the same log spread over 2,160 times as much event time (125 days): 90 days for 1 hour.
