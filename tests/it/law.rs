@@ -9,7 +9,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use crate::support::compare::{Conservation, compare_dead_letters, compare_rows};
-use crate::support::engine::{Cuts, EngineRun, run};
+use crate::support::engine::{Cuts, EngineRun, conservation, run};
 use crate::support::generate::{SmallOptions, random_topology, small};
 use crate::support::oracle::{self, PartitionRun, Topology};
 
@@ -28,20 +28,7 @@ fn assert_equal(what: &str, topology: &Topology, expected: &PartitionRun, actual
     let dead_letters = compare_dead_letters(&expected.dead_letters, &actual.dead_letters);
     assert!(dead_letters.is_empty(), "{what}: dead letters: {dead_letters:#?}");
     let (meta, counts) = (&actual.meta, actual.meta.counts);
-    let found = Conservation {
-        start: meta.start_offset,
-        end: meta.next_offset,
-        gaps: meta.gaps(),
-        delivered: counts.delivered(),
-        applied: counts.applied,
-        filtered: counts.filtered,
-        late: counts.late,
-        future: counts.future,
-        tombstone: counts.tombstone,
-        malformed: counts.malformed,
-        over_limit: counts.over_limit,
-        dead_letters: actual.dead_letters.len() as u64,
-    };
+    let found = conservation(meta, actual.dead_letters.len() as u64);
     if counts.delivered() > 0 {
         found
             .check_against(&Conservation::expected(expected, meta.start_offset))

@@ -11,7 +11,7 @@ use kappa::topology::Plan;
 use rand::Rng;
 use rand::rngs::SmallRng;
 
-use super::compare::rows_of_batch;
+use super::compare::{Conservation, rows_of_batch};
 use super::oracle::{DeadLetter, FeatureRow, LogRecord, Topology};
 
 /// How a run is cut into batches, epochs and restarts: none of it may show.
@@ -73,6 +73,25 @@ pub fn run<S: Store + std::fmt::Debug + 'static>(
         collect(task.end_epoch().expect("the epoch ends"), topology, &mut rows, &mut dead_letters);
     }
     EngineRun { rows, dead_letters, meta: task.meta().clone() }
+}
+
+/// The terms of the conservation equation as a task's stored meta has them; dead letters are counted where they lie.
+pub fn conservation(meta: &Meta, dead_letters: u64) -> Conservation {
+    let counts = meta.counts;
+    Conservation {
+        start: meta.start_offset,
+        end: meta.next_offset,
+        gaps: meta.gaps(),
+        delivered: counts.delivered(),
+        applied: counts.applied,
+        filtered: counts.filtered,
+        late: counts.late,
+        future: counts.future,
+        tombstone: counts.tombstone,
+        malformed: counts.malformed,
+        over_limit: counts.over_limit,
+        dead_letters,
+    }
 }
 
 fn collect(epoch: Epoch, topology: &Topology, rows: &mut Vec<FeatureRow>, dead_letters: &mut Vec<DeadLetter>) {

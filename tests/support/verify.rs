@@ -16,6 +16,7 @@ use super::compare::{
     Conservation, Differences, compare_dead_letters, compare_online, compare_rows, read_dead_letters, read_redis,
     read_rows,
 };
+use super::engine::conservation;
 use super::generate::{Shop, ShopOptions};
 use super::kafka::Kafka;
 use super::oracle::{self, LogRecord, PartitionRun, Topology};
@@ -155,21 +156,7 @@ impl<'a> Place<'a> {
         let shared = RocksShared::new(1 << 20, 1 << 20, 64);
         let store = RocksStore::open_read_only(&versions.state_dir(version, partition), &shared).unwrap();
         let meta = Meta::decode(&store.get(&Key::Meta.bytes()).unwrap().expect("the task has committed")).unwrap();
-        let counts = meta.counts;
-        Conservation {
-            start: meta.start_offset,
-            end: meta.next_offset,
-            gaps: meta.gaps(),
-            delivered: counts.delivered(),
-            applied: counts.applied,
-            filtered: counts.filtered,
-            late: counts.late,
-            future: counts.future,
-            tombstone: counts.tombstone,
-            malformed: counts.malformed,
-            over_limit: counts.over_limit,
-            dead_letters,
-        }
+        conservation(&meta, dead_letters)
     }
 }
 
