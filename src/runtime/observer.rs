@@ -69,6 +69,9 @@ impl Observer {
         if !self.0.caught_up() {
             return Err("the run has not begun".to_string());
         }
+        if self.0.is_refilling() {
+            return Err("the online store is asked what it has lost, or gets it again".to_string());
+        }
         self.0.sinks().into_iter().try_for_each(|(sink, answer)| answer.map_err(|error| format!("{sink}: {error}")))
     }
 

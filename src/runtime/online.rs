@@ -1,11 +1,13 @@
 //! The online publisher: a cursor over every task's outbox, one order of writes, newest row per entity.
 //!
 //! A batch that fails is sent again until it succeeds: positions make that harmless. While a version is being built its
-//! partitions are fenced: the cursor moves and nothing is sent, until the worker has sent every entity's last row.
+//! partitions are fenced: the cursor moves and nothing is sent, until the worker has sent every entity's last row. So
+//! it does after the store has lost data. From when they are wanted until the store has them all, the cursor holds
+//! still and no progress is written: whatever happens meanwhile, the next run still finds that they are missing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::Receiver;
@@ -13,7 +15,6 @@ use tokio::sync::mpsc::Receiver;
 use super::clock;
 use super::outbox::{Cursor, Outbox};
 use super::shared::{Drain, Shared};
-use super::worker::Command;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::{Metrics, SinkMetrics};
 use crate::sink::online::{OnlineBatch, OnlineStore, Progress, newest};
@@ -46,10 +47,10 @@ pub struct Publisher {
     pub generation: u64,
     pub version: u32,
     pub outboxes: Vec<Arc<Outbox>>,
-    /// Where each partition's worker listens.
-    pub workers: BTreeMap<i32, SyncSender<Command>>,
     pub metrics: Metrics,
     sink: SinkMetrics,
+    /// Calls that failed so far.
+    failures: AtomicU64,
     lanes: BTreeMap<i32, Lane>,
     /// How the run comes to its end: what is pending goes out, then the publisher ends.
     draining: tokio::sync::watch::Receiver<Drain>,
@@ -63,8 +64,8 @@ struct Lane {
     sent: u64,
     last: Option<Instant>,
     progress: Option<Progress>,
-    /// A republish was asked for and has not come to its end.
-    republishing: bool,
+    /// The failures when every last row was wanted: one more, and the store may have lost some of them again.
+    failures: u64,
 }
 
 impl Publisher {
@@ -77,18 +78,17 @@ impl Publisher {
         (generation, version): (u64, u32),
         fenced: bool,
         outboxes: Vec<Arc<Outbox>>,
-        workers: BTreeMap<i32, SyncSender<Command>>,
         metrics: Metrics,
         draining: tokio::sync::watch::Receiver<Drain>,
     ) -> Self {
         let lane = |outbox: &Arc<Outbox>| {
             let sent = outbox.acknowledged(Cursor::Online);
-            (outbox.partition(), Lane { fenced, sent, last: None, progress: None, republishing: false })
+            (outbox.partition(), Lane { fenced, sent, last: None, progress: None, failures: 0 })
         };
         let lanes = outboxes.iter().map(lane).collect();
         let sink = metrics.sink("online");
-        let checked = Instant::now();
-        Self { plan, shared, store, generation, version, outboxes, workers, metrics, sink, lanes, draining, checked }
+        let (checked, failures) = (Instant::now(), AtomicU64::new(0));
+        Self { plan, shared, store, generation, version, outboxes, metrics, sink, failures, lanes, draining, checked }
     }
 
     /// Publishes until the run drains and nothing is pending, or the drain's deadline passes.
@@ -132,14 +132,15 @@ impl Publisher {
     }
 
     /// What an earlier run published must still be there: where nothing waits, the store is as far as the state; where
-    /// something waits, it has at least heard of the partition.
+    /// something waits, as far as was acknowledged.
     fn expect_what_was_acknowledged(&mut self) {
         for outbox in &self.outboxes {
             let published = outbox.acknowledged(Cursor::Online) > 0;
             let standing = self.shared.partition(outbox.partition());
             if let (true, Some(lane)) = (published, self.lanes.get_mut(&outbox.partition())) {
                 let all = outbox.waiting(Cursor::Online).1 == 0;
-                let (next_offset, watermark) = if all { (standing.next_offset, standing.watermark) } else { (0, None) };
+                let (next_offset, watermark) =
+                    if all { (standing.next_offset, standing.watermark) } else { (outbox.published_to(), None) };
                 lane.progress = Some(Progress { generation: self.generation, next_offset, watermark });
             }
         }
@@ -156,30 +157,74 @@ impl Publisher {
                 }
             }
             Job::Published { partition, epoch } => {
-                let outbox = self.outboxes.iter().find(|outbox| outbox.partition() == partition).cloned();
-                if let (Some(lane), Some(outbox)) = (self.lanes.get_mut(&partition), outbox) {
-                    lane.fenced = false;
-                    lane.republishing = false;
-                    lane.sent = lane.sent.max(epoch);
-                    outbox.acknowledge(Cursor::Online, lane.sent)?;
-                    let standing = self.shared.partition(partition);
-                    self.progress(partition, standing.next_offset, standing.watermark).await?;
-                    self.shared.set_published(partition);
+                if let Some(outbox) = self.outbox(partition) {
+                    self.published(&outbox, epoch).await?;
                 }
             }
         }
         Ok(())
     }
 
+    fn outbox(&self, partition: i32) -> Option<Arc<Outbox>> {
+        self.outboxes.iter().find(|outbox| outbox.partition() == partition).cloned()
+    }
+
+    /// Every last row as of this epoch was sent. If a call has failed since they were wanted, a store that was restarted
+    /// meanwhile may lack the first of them: then they are wanted once more. Their progress is written with one call,
+    /// or else by the next round.
+    async fn published(&mut self, outbox: &Arc<Outbox>, epoch: u64) -> Result<()> {
+        let partition = outbox.partition();
+        let standing = self.shared.partition(partition);
+        let progress = Progress {
+            generation: self.generation,
+            next_offset: standing.next_offset,
+            watermark: standing.watermark,
+        };
+        let before = self.lanes.get(&partition).map(|lane| lane.failures);
+        let is_whole = before == Some(self.failures.load(Ordering::Relaxed)) && self.vouch(partition, progress).await?;
+        let Some(lane) = self.lanes.get_mut(&partition) else { return Ok(()) };
+        if !is_whole {
+            lane.failures = self.failures.load(Ordering::Relaxed);
+            outbox.want_all();
+            return Ok(());
+        }
+        lane.progress = Some(progress);
+        lane.fenced = false;
+        lane.sent = lane.sent.max(epoch);
+        outbox.published(lane.sent, progress.next_offset)?;
+        outbox.end_all();
+        self.show_refilling();
+        self.shared.set_published(partition);
+        Ok(())
+    }
+
+    /// Writes progress with a single call; false when the store does not answer.
+    async fn vouch(&self, partition: i32, progress: Progress) -> Result<bool> {
+        match self.store.set_progress(partition, progress).await {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::Unavailable => {
+                self.failed(&error, Duration::ZERO);
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn show_refilling(&self) {
+        self.shared.set_refilling(self.outboxes.iter().any(|outbox| outbox.awaits_all()));
+    }
+
     /// Publishes what an outbox has beyond the cursor; answers whether there was anything.
     async fn publish_pending(&mut self, outbox: &Arc<Outbox>) -> Result<bool> {
         let partition = outbox.partition();
         let Some(lane) = self.lanes.get_mut(&partition) else { return Ok(false) };
-        if outbox.head() <= lane.sent {
+        // The head first: an epoch that comes after the last rows were wanted must not be passed by a fenced cursor.
+        let head = outbox.head();
+        if head <= lane.sent || outbox.awaits_all() {
             return Ok(false);
         }
         if lane.fenced {
-            lane.sent = outbox.head();
+            lane.sent = head;
             outbox.acknowledge(Cursor::Online, lane.sent)?;
             return Ok(false);
         }
@@ -195,7 +240,7 @@ impl Publisher {
         if !self.progress(partition, last.next_offset, last.watermark).await? {
             return Ok(false);
         }
-        outbox.acknowledge(Cursor::Online, last.number)?;
+        outbox.published(last.number, last.next_offset)?;
         if let Some(lane) = self.lanes.get_mut(&partition) {
             lane.sent = last.number;
         }
@@ -273,6 +318,7 @@ impl Publisher {
     }
 
     fn failed(&self, error: &Error, pause: Duration) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
         self.sink.errors.add(1);
         self.sink.up.set_flag(false);
         self.shared.set_sink("online", Err(error.to_string()));
@@ -285,11 +331,7 @@ impl Publisher {
             return Ok(());
         }
         self.checked = Instant::now();
-        let lanes = self.lanes.iter().filter(|(_, lane)| !lane.fenced && !lane.republishing);
-        let expected: Vec<(i32, Progress)> = lanes.filter_map(|(p, lane)| Some((*p, lane.progress?))).collect();
-        if expected.is_empty() {
-            return Ok(());
-        }
+        let expected = self.expected();
         let lost = match self.store.check(&expected).await {
             Ok(lost) => lost,
             Err(error) if error.kind() == ErrorKind::Unavailable => {
@@ -300,12 +342,23 @@ impl Publisher {
         };
         for partition in lost {
             tracing::warn!(partition, "the online store lost data; publishing every entity again from state");
-            let asked = self.workers.get(&partition).map(|worker| worker.try_send(Command::Publish { partition }));
-            if let (Some(Ok(())), Some(lane)) = (asked, self.lanes.get_mut(&partition)) {
-                lane.republishing = true;
+            if let (Some(outbox), Some(lane)) = (self.outbox(partition), self.lanes.get_mut(&partition)) {
+                lane.failures = self.failures.load(Ordering::Relaxed);
+                outbox.want_all();
             }
         }
+        self.show_refilling();
         Ok(())
+    }
+
+    /// What the store should have of each partition that is published.
+    fn expected(&self) -> Vec<(i32, Progress)> {
+        let asked = |outbox: &&Arc<Outbox>| !outbox.awaits_all();
+        let lanes = self.outboxes.iter().filter(asked).filter_map(|outbox| {
+            let partition = outbox.partition();
+            self.lanes.get(&partition).filter(|lane| !lane.fenced).map(|lane| (partition, lane))
+        });
+        lanes.filter_map(|(partition, lane)| Some((partition, lane.progress?))).collect()
     }
 }
 

@@ -1,7 +1,8 @@
 //! The outbox of one task, seen by its writer (the task's worker) and its readers (the sinks' cursors).
 //!
 //! Invariants: epochs are appended in order; an epoch stays in the store until both sinks have acknowledged it; what is
-//! in memory is a copy that saves a read. A sink that is down lets it grow to its bound, then the worker waits.
+//! in memory is a copy that saves a read. A sink that is down lets it grow to its bound, then the worker waits; not
+//! while every last row is wanted, or neither side would come to it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -51,6 +52,22 @@ struct State {
     held: u64,
     head: u64,
     acknowledged: [u64; 2],
+    /// The next offset that was published with the last epoch that the online store has.
+    published_to: i64,
+    all: All,
+}
+
+/// Every entity's last row, for an online store that lost data or sees a version for the first time.
+///
+/// ```text
+/// no --want_all--> wanted --begin_all (worker)--> under way --end_all (publisher)--> no
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum All {
+    #[default]
+    No,
+    Wanted,
+    UnderWay,
 }
 
 #[derive(Debug)]
@@ -69,8 +86,12 @@ impl Outbox {
         let mut state = State { head, ..State::default() };
         for cursor in Cursor::ALL {
             let stored = store.get(&Key::Cursor { sink: cursor.name() }.bytes())?;
-            let number = stored.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes);
+            let stored = stored.unwrap_or_default();
+            let number = stored.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
             state.acknowledged[cursor as usize] = number;
+            if let (Cursor::Online, Some(next_offset)) = (cursor, stored.get(8..).and_then(<[u8]>::first_chunk)) {
+                state.published_to = i64::from_be_bytes(*next_offset);
+            }
         }
         let mut from = Key::Outbox { epoch: 0 }.bytes();
         loop {
@@ -119,9 +140,35 @@ impl Outbox {
         let state = self.state();
         let (state, _) = self
             .room
-            .wait_timeout_while(state, at_most, |state| state.bytes > self.bound)
+            .wait_timeout_while(state, at_most, |state| !has_room(state, self.bound))
             .unwrap_or_else(PoisonError::into_inner);
-        state.bytes <= self.bound
+        has_room(&state, self.bound)
+    }
+
+    /// Asks the worker for every entity's last row; until [`Self::end_all`] nothing of the outbox is published.
+    pub fn want_all(&self) {
+        self.state().all = All::Wanted;
+        self.room.notify_all();
+    }
+
+    /// Whether the worker is asked for them.
+    pub fn is_all_wanted(&self) -> bool {
+        self.state().all == All::Wanted
+    }
+
+    /// The worker begins to send them.
+    pub fn begin_all(&self) {
+        self.state().all = All::UnderWay;
+    }
+
+    /// The store has them, and says so.
+    pub fn end_all(&self) {
+        self.state().all = All::No;
+    }
+
+    /// Whether they are wanted or under way.
+    pub fn awaits_all(&self) -> bool {
+        self.state().all != All::No
     }
 
     /// Epochs after `after`, oldest first, at least one if there is one, otherwise up to `budget` bytes.
@@ -157,14 +204,32 @@ impl Outbox {
     /// # Errors
     /// State: the store cannot be written.
     pub fn acknowledge(&self, cursor: Cursor, number: u64) -> Result<()> {
+        if number <= self.acknowledged(cursor) {
+            return Ok(());
+        }
+        self.move_cursor(cursor, number, 0)
+    }
+
+    /// The online store has everything up to and including epoch `number`, and its progress says `next_offset`: a later
+    /// run holds it against that.
+    ///
+    /// # Errors
+    /// State: the store cannot be written.
+    pub fn published(&self, number: u64, next_offset: i64) -> Result<()> {
+        self.move_cursor(Cursor::Online, number.max(self.acknowledged(Cursor::Online)), next_offset)
+    }
+
+    fn move_cursor(&self, cursor: Cursor, number: u64, published_to: i64) -> Result<()> {
         let mut batch = Batch::default();
         {
             let mut state = self.state();
-            if number <= state.acknowledged[cursor as usize] {
-                return Ok(());
-            }
             state.acknowledged[cursor as usize] = number;
-            batch.put(&Key::Cursor { sink: cursor.name() }.bytes(), &number.to_be_bytes());
+            let mut value = number.to_be_bytes().to_vec();
+            if cursor == Cursor::Online {
+                state.published_to = published_to;
+                value.extend_from_slice(&published_to.to_be_bytes());
+            }
+            batch.put(&Key::Cursor { sink: cursor.name() }.bytes(), &value);
             let both = state.acknowledged.into_iter().min().unwrap_or(0);
             while let Some(entry) = state.entries.pop_front_if(|entry| entry.number <= both) {
                 batch.delete(&Key::Outbox { epoch: entry.number }.bytes());
@@ -192,6 +257,11 @@ impl Outbox {
         self.state().acknowledged[cursor as usize]
     }
 
+    /// The next offset up to which the online store was last told to be; 0 when it was not.
+    pub fn published_to(&self) -> i64 {
+        self.state().published_to
+    }
+
     /// Bytes and epochs that a sink does not have yet.
     pub fn waiting(&self, cursor: Cursor) -> (u64, u64) {
         let state = self.state();
@@ -211,5 +281,61 @@ impl Outbox {
     /// State: the disk.
     pub fn sync(&self) -> Result<()> {
         self.store.sync()
+    }
+}
+
+fn has_room(state: &State, bound: u64) -> bool {
+    state.bytes <= bound || state.all == All::Wanted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::RocksShared;
+
+    fn outbox(dir: &tempfile::TempDir, bound: u64) -> Outbox {
+        let store = RocksStore::open(dir.path(), &RocksShared::new(1 << 20, 1 << 20, 64)).unwrap();
+        Outbox::open(0, Arc::new(store), 0, bound).unwrap()
+    }
+
+    fn epoch(number: u64) -> Epoch {
+        Epoch {
+            number,
+            partition: 0,
+            next_offset: number as i64 * 10,
+            watermark: None,
+            next_ordinal: 0,
+            next_dead_letter: 0,
+            rows: Vec::new(),
+            dead_letters: None,
+        }
+    }
+
+    #[test]
+    fn what_was_published_is_known_to_the_next_run() {
+        let dir = tempfile::tempdir().unwrap();
+        {
+            let outbox = outbox(&dir, 1);
+            outbox.acknowledge(Cursor::Offline, 3).unwrap();
+            outbox.published(2, 20).unwrap();
+        }
+        let outbox = outbox(&dir, 1);
+        let cursors = Cursor::ALL.map(|cursor| outbox.acknowledged(cursor));
+        assert_eq!((cursors, outbox.published_to()), ([2, 3], 20));
+    }
+
+    #[test]
+    fn a_full_outbox_has_room_while_every_last_row_is_wanted() {
+        let dir = tempfile::tempdir().unwrap();
+        let outbox = outbox(&dir, 0);
+        outbox.push(epoch(1));
+        let waits = || !outbox.wait_for_room(Duration::from_millis(1));
+        assert!(waits() && !outbox.awaits_all());
+        outbox.want_all();
+        assert!(!waits() && outbox.is_all_wanted());
+        outbox.begin_all();
+        assert!(waits() && outbox.awaits_all());
+        outbox.end_all();
+        assert!(waits() && !outbox.awaits_all());
     }
 }

@@ -56,6 +56,7 @@ impl Drain {
 pub struct Shared {
     stop: AtomicBool,
     begun: AtomicBool,
+    refilling: AtomicBool,
     records: AtomicU64,
     failure: Mutex<Option<Error>>,
     partitions: Mutex<BTreeMap<i32, Standing>>,
@@ -134,6 +135,16 @@ impl Shared {
     /// Whether it has.
     pub fn published(&self, partition: i32) -> bool {
         self.partition(partition).published
+    }
+
+    /// Whether the online store may lack rows: it lost data and gets them again, or has not been asked yet.
+    pub fn set_refilling(&self, refilling: bool) {
+        self.refilling.store(refilling, Ordering::SeqCst);
+    }
+
+    /// Whether it may.
+    pub fn is_refilling(&self) -> bool {
+        self.refilling.load(Ordering::SeqCst)
     }
 
     /// Whether every partition has reached its target.

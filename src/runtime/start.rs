@@ -48,17 +48,15 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Once caught up: a live version is where it should be; a building one publishes every entity's last row, and is
-    /// live when all of it has gone out. True when there is nothing left to do.
+    /// Once caught up: a live version is where it should be, unless the online store has lost data and is being filled
+    /// again; a building one publishes every entity's last row, and is live when all of it has gone out. True when there
+    /// is nothing left to do.
     pub fn promote(&mut self, shared: &Shared) -> Result<bool> {
         if self.version.standing == Standing::Live {
-            return Ok(true);
+            return Ok(!shared.is_refilling());
         }
         if self.has_online && !self.asked_to_publish {
-            for (partition, worker) in &self.senders {
-                let command = Command::Publish { partition: *partition };
-                worker.send(command).map_err(|_| Error::internal("a worker ended before its version was published"))?;
-            }
+            self.outboxes.iter().for_each(|outbox| outbox.want_all());
             self.asked_to_publish = true;
             return Ok(false);
         }
@@ -157,6 +155,8 @@ pub async fn start(
     let (workers, senders) = spawn_workers(&plan, &settings, shared, &metrics, tasks, &jobs)?;
     let publisher = online.clone().map(|store| {
         shared.set_online(Arc::clone(&store));
+        // Until the publisher has asked it.
+        shared.set_refilling(true);
         let identity = (version.generation, version.number);
         let fenced = version.standing == Standing::Building;
         let publisher = Publisher::new(
@@ -166,7 +166,6 @@ pub async fn start(
             identity,
             fenced,
             outboxes.clone(),
-            senders.clone(),
             metrics.clone(),
             draining.clone(),
         );

@@ -39,10 +39,6 @@ pub enum Command {
         partition: i32,
         next_offset: i64,
     },
-    /// Send every entity's last row to the online store, then go live there.
-    Publish {
-        partition: i32,
-    },
 }
 
 /// One task and what belongs to it.
@@ -178,8 +174,10 @@ impl Worker {
             match command {
                 Some(Command::Records(batch)) => self.fold(&batch)?,
                 Some(Command::End { partition, next_offset }) => self.at_end(partition, next_offset),
-                Some(Command::Publish { partition }) => self.publish(partition)?,
                 None => self.tick()?,
+            }
+            for running in self.tasks.values_mut().filter(|running| running.outbox.is_all_wanted()) {
+                publish_all(running, &self.shared, &self.jobs, &self.metrics, &self.entities)?;
             }
             self.end_epochs(|running| running.epoch_began.is_some_and(|began| began.elapsed() >= LONGEST_EPOCH))?;
         }
@@ -202,6 +200,9 @@ impl Worker {
             next = reached;
             if full || running.epoch_records >= self.epoch.max_records {
                 end_epoch(running, &self.shared, &self.metrics, &self.entities)?;
+            }
+            if running.outbox.is_all_wanted() {
+                publish_all(running, &self.shared, &self.jobs, &self.metrics, &self.entities)?;
             }
             if self.shared.stopping() {
                 break;
@@ -250,29 +251,35 @@ impl Worker {
         }
         Ok(())
     }
+}
 
-    fn publish(&mut self, partition: i32) -> Result<()> {
-        let Some(running) = self.tasks.get_mut(&partition) else { return Ok(()) };
-        if running.task.has_changes() {
-            end_epoch(running, &self.shared, &self.metrics, &self.entities)?;
-        }
-        let mut from = None;
-        loop {
-            let page = running.task.publish(from.as_deref(), PAGE)?;
-            if !page.rows.is_empty()
-                && !send(&self.jobs, &self.shared, Job::Rows { partition, rows: page.rows, refresh: None })
-            {
-                return Ok(());
-            }
-            match page.next {
-                Some(next) => from = Some(next),
-                None => break,
-            }
-        }
-        running.task.forget_refreshes();
-        send(&self.jobs, &self.shared, Job::Published { partition, epoch: running.task.meta().epoch });
-        Ok(())
+/// Sends every entity's last row to the online store, and then that they were all.
+fn publish_all(
+    running: &mut Running,
+    shared: &Shared,
+    jobs: &Sender<Job>,
+    metrics: &Metrics,
+    entities: &[EntityMetrics],
+) -> Result<()> {
+    // While they are wanted the outbox has room, whatever its bound: the publisher waits for this worker now.
+    if running.task.has_changes() {
+        end_epoch(running, shared, metrics, entities)?;
     }
+    running.outbox.begin_all();
+    let (partition, mut from) = (running.task.partition(), None);
+    loop {
+        let page = running.task.publish(from.as_deref(), PAGE)?;
+        if !page.rows.is_empty() && !send(jobs, shared, Job::Rows { partition, rows: page.rows, refresh: None }) {
+            return Ok(());
+        }
+        match page.next {
+            Some(next) => from = Some(next),
+            None => break,
+        }
+    }
+    running.task.forget_refreshes();
+    send(jobs, shared, Job::Published { partition, epoch: running.task.meta().epoch });
+    Ok(())
 }
 
 /// Waits for room at the online publisher; false when the run ends first.

@@ -14,7 +14,8 @@ pub const OUTBOX: u8 = b'o';
 pub enum Key<'a> {
     /// The task's position, watermark, ordinals and counts.
     Meta,
-    /// A sink's cursor: the number of the last epoch it has taken.
+    /// A sink's cursor: the number of the last epoch it has taken; the online one also the next offset published with
+    /// it.
     Cursor { sink: &'a str },
     /// An entity's head: running totals, current tiles, sessions.
     Head { entity: u16, id: &'a [u8] },

@@ -109,3 +109,16 @@ fn a_redis_that_dies_empty_is_filled_again_and_a_signal_ends_the_run_whole() {
     live.terminate();
     place.check(&case, 1).assert_clean("after the loss");
 }
+
+#[test]
+fn a_bounded_run_that_finds_redis_empty_fills_it_before_it_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let case = Case::shop(kafka::shared(), SHOP, 20_000, 5, dir.path());
+    let mut place = Place::new(kafka::shared());
+    place.run(&case, &[]);
+    place.redis.kill();
+    place.redis.start_again();
+    // There is no record to read: all that is left to do is what Redis has lost.
+    place.run(&case, &[]);
+    place.check(&case, 1).assert_clean("filled again");
+}
