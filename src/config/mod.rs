@@ -32,6 +32,7 @@ pub struct Settings {
     #[serde(with = "span_or_off")]
     pub idle_after: Option<Span>,
     pub workers: usize,
+    pub start_timeout: Span,
     pub bounds: Bounds,
     pub http: HttpSettings,
     pub log: LogSettings,

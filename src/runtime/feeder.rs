@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::shared::Shared;
 use super::worker::Command;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::source::{KafkaSource, Polled};
 
 /// Messages of one poll.
@@ -19,6 +19,8 @@ pub struct Feeder {
     pub source: KafkaSource,
     pub workers: BTreeMap<i32, SyncSender<Command>>,
     pub partitions: usize,
+    /// How long the brokers may be silent; `None` for ever: the client connects again by itself.
+    pub patience: Option<Duration>,
 }
 
 impl Feeder {
@@ -32,7 +34,7 @@ impl Feeder {
     }
 
     fn work(&mut self) -> Result<()> {
-        let mut asked = Instant::now();
+        let (mut asked, mut answered) = (Instant::now(), Instant::now());
         while !self.shared.stopping() {
             for polled in self.source.poll(POLL, Duration::from_millis(100))? {
                 let (partition, command) = match polled {
@@ -42,11 +44,21 @@ impl Feeder {
                 self.give(partition, command);
             }
             if asked.elapsed() >= Duration::from_secs(1) {
+                match self.look() {
+                    Ok(()) => answered = Instant::now(),
+                    Err(error) if error.kind() == ErrorKind::Unavailable && self.waits(answered) => {
+                        tracing::warn!("{error}; trying again");
+                    }
+                    Err(error) => return Err(error),
+                }
                 asked = Instant::now();
-                self.look()?;
             }
         }
         Ok(())
+    }
+
+    fn waits(&self, answered: Instant) -> bool {
+        self.patience.is_none_or(|patience| answered.elapsed() < patience)
     }
 
     /// Waits for room: a worker that is behind holds the source back.

@@ -13,6 +13,7 @@ mod observer;
 mod offline;
 mod online;
 mod outbox;
+mod patience;
 mod shared;
 mod start;
 mod versions;
@@ -54,7 +55,7 @@ pub struct RunOptions {
     pub until_caught_up: bool,
 }
 
-/// What a run has done.
+/// What a run has done. One that was stopped before it began has no version yet: 0.
 #[derive(Debug, Clone, Default)]
 pub struct RunSummary {
     pub version: u32,
@@ -69,6 +70,9 @@ pub struct RunSummary {
 impl std::fmt::Display for RunSummary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { version, records, rows, dead_letters, seconds } = self;
+        if *version == 0 {
+            return f.write_str("stopped before it began: nothing was read");
+        }
         write!(
             f,
             "version {version}: {records} records in {seconds:.1} s; {rows} rows, {dead_letters} dead letters so far"
@@ -90,7 +94,9 @@ pub async fn run(
 ) -> Result<RunSummary> {
     let shared = std::sync::Arc::clone(&observer.0);
     let grace = Duration::from_millis(settings.bounds.shutdown.millis().max(0) as u64);
-    let mut parts = start::start(plan, settings, options, metrics, &shared).await?;
+    let Some(mut parts) = start::start(plan, settings, options, metrics, &shared, &stop).await? else {
+        return Ok(RunSummary::default());
+    };
     let bounded = supervise(&mut parts, &shared, options, stop).await;
     let deadline = Instant::now() + if bounded { Duration::from_secs(600) } else { grace };
     shared.stop();

@@ -54,6 +54,7 @@ impl Observer {
             "seconds": self.0.seconds(),
             "partitions": self.0.partitions(),
             "sinks": sinks.collect::<serde_json::Map<_, _>>(),
+            "waiting": self.0.waiting(),
             "failure": self.0.failure().map(|error| error.to_string()),
         })
     }
@@ -61,6 +62,9 @@ impl Observer {
     /// Ok once every partition is caught up and the sinks answer; otherwise what is missing.
     pub fn ready(&self) -> Result<(), String> {
         self.health()?;
+        if let Some(waiting) = self.0.waiting() {
+            return Err(format!("the run has not begun: {waiting}"));
+        }
         let behind: Vec<String> =
             self.0.partitions().iter().filter(|(_, s)| !s.caught_up).map(|(p, _)| p.to_string()).collect();
         if !behind.is_empty() {

@@ -298,19 +298,6 @@ mod tests {
         Outbox::open(0, Arc::new(store), 0, bound).unwrap()
     }
 
-    fn epoch(number: u64) -> Epoch {
-        Epoch {
-            number,
-            partition: 0,
-            next_offset: number as i64 * 10,
-            watermark: None,
-            next_ordinal: 0,
-            next_dead_letter: 0,
-            rows: Vec::new(),
-            dead_letters: None,
-        }
-    }
-
     #[test]
     fn what_was_published_is_known_to_the_next_run() {
         let dir = tempfile::tempdir().unwrap();
@@ -328,7 +315,7 @@ mod tests {
     fn a_full_outbox_has_room_while_every_last_row_is_wanted() {
         let dir = tempfile::tempdir().unwrap();
         let outbox = outbox(&dir, 0);
-        outbox.push(epoch(1));
+        outbox.state().bytes = 1;
         let waits = || !outbox.wait_for_room(Duration::from_millis(1));
         assert!(waits() && !outbox.awaits_all());
         outbox.want_all();

@@ -61,6 +61,7 @@ pub struct Shared {
     failure: Mutex<Option<Error>>,
     partitions: Mutex<BTreeMap<i32, Standing>>,
     sinks: Mutex<BTreeMap<&'static str, Result<(), String>>>,
+    waiting: Mutex<Option<String>>,
     version: Mutex<Option<serde_json::Value>>,
     online: Mutex<Option<Arc<dyn OnlineStore>>>,
     started: Mutex<Option<Instant>>,
@@ -161,6 +162,16 @@ impl Shared {
     /// What each sink last answered.
     pub fn sinks(&self) -> BTreeMap<&'static str, Result<(), String>> {
         lock(&self.sinks).clone()
+    }
+
+    /// What the run waits for before it begins; `None` when for nothing.
+    pub fn set_waiting(&self, waiting: Option<String>) {
+        *lock(&self.waiting) = waiting;
+    }
+
+    /// What it waits for.
+    pub fn waiting(&self) -> Option<String> {
+        lock(&self.waiting).clone()
     }
 
     /// The version that runs, for the status.

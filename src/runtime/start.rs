@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
@@ -13,6 +14,7 @@ use super::feeder::{Feeder, partitions_changed};
 use super::offline::Archivist;
 use super::online::Publisher;
 use super::outbox::{Cursor, Outbox};
+use super::patience::patiently;
 use super::shared::{Drain, Shared};
 use super::versions::{Standing, Version, Versions, folder};
 use super::worker::{Command, Running, Worker};
@@ -100,30 +102,36 @@ async fn join(threads: Vec<JoinHandle<()>>) {
     let _ = joined.await;
 }
 
-/// Brings everything up.
+/// What lies outside the process, open.
+struct Outside {
+    version: Version,
+    source: KafkaSource,
+    log: Vec<PartitionInfo>,
+    online: Option<Arc<dyn OnlineStore>>,
+    writer: Option<OfflineWriter>,
+}
+
+/// Brings everything up, waiting for what does not answer yet; `None` when the run is to stop before that.
 ///
 /// # Errors
-/// Configuration, refused, unavailable or state: nothing has been read then.
+/// Configuration, refused, unavailable (bounded work alone) or state: nothing has been read then.
 pub async fn start(
     plan: Plan,
     settings: Settings,
     options: RunOptions,
     metrics: Metrics,
     shared: &Arc<Shared>,
-) -> Result<Parts> {
+    stop: &watch::Receiver<bool>,
+) -> Result<Option<Parts>> {
     let plan = Arc::new(plan);
     let mut versions = Versions::open(&settings.data_dir, &plan.topology)?;
-    let mut version = versions.choose(&plan.fingerprint, options.replay_from, options.again)?;
-    let group = settings.kafka.group.replace("{topology}", &plan.topology);
-    let mut source = open_source(&settings, &plan, &group).await?;
-    let log = source.describe()?;
-    check_topic(&mut version, &log, source.handle().topic_id())?;
-    let online = open_online(&settings, &plan).await?;
+    let version = versions.choose(&plan.fingerprint, options.replay_from, options.again)?;
+    let start_timeout = Duration::from_millis(settings.start_timeout.millis().max(0) as u64);
+    let patience = options.until_caught_up.then_some(start_timeout);
+    // One attempt opens everything anew: what the first part said is not old when the last one answers.
+    let opened = patiently(shared, stop, patience, || open_outside(&settings, &plan, &version, stop)).await?;
+    let Some(Outside { version, mut source, log, online, writer }) = opened else { return Ok(None) };
     let partitions: Vec<i32> = log.iter().map(|info| info.partition).collect();
-    let writer = match settings.offline.store {
-        OfflineKind::None => None,
-        OfflineKind::Delta => Some(OfflineWriter::open(&settings.offline, &plan, version.number, &partitions).await?),
-    };
     versions.record(&version)?;
     shared.set_version(serde_json::to_value(&version).unwrap_or_default());
 
@@ -183,8 +191,9 @@ pub async fn start(
         };
         thread("offline", move || archivist.run())
     });
-    let feeder = Feeder { shared: Arc::clone(shared), source, workers: senders.clone(), partitions: partitions.len() };
-    Ok(Parts {
+    let (workers_of_partitions, partitions) = (senders.clone(), partitions.len());
+    let feeder = Feeder { shared: Arc::clone(shared), source, workers: workers_of_partitions, partitions, patience };
+    Ok(Some(Parts {
         version,
         drain,
         versions,
@@ -196,7 +205,7 @@ pub async fn start(
         outboxes,
         asked_to_publish: false,
         has_online: online.is_some(),
-    })
+    }))
 }
 
 fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
@@ -204,9 +213,37 @@ fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle
     built.map_err(|e| Error::state(format!("thread {name} cannot be started: {e}; raise the process limits")))
 }
 
-async fn open_source(settings: &Settings, plan: &Plan, group: &str) -> Result<KafkaSource> {
-    let (settings, topic, group) = (settings.kafka.clone(), plan.source.topic.clone(), group.to_string());
-    let opened = tokio::task::spawn_blocking(move || KafkaSource::open(&settings, &topic, &group)).await;
+/// The online store first: it is the quickest to say that it is not there.
+async fn open_outside(
+    settings: &Settings,
+    plan: &Plan,
+    version: &Version,
+    stop: &watch::Receiver<bool>,
+) -> Result<Outside> {
+    let online = open_online(settings, plan).await?;
+    let (source, log, topic_id) = open_source(settings, plan, stop).await?;
+    let mut version = version.clone();
+    check_topic(&mut version, &log, topic_id)?;
+    let partitions: Vec<i32> = log.iter().map(|info| info.partition).collect();
+    let writer = match settings.offline.store {
+        OfflineKind::None => None,
+        OfflineKind::Delta => Some(OfflineWriter::open(&settings.offline, plan, version.number, &partitions).await?),
+    };
+    Ok(Outside { version, source, log, online, writer })
+}
+
+type Source = (KafkaSource, Vec<PartitionInfo>, Option<String>);
+
+/// The source, what its log holds, and the topic's id. A thread of its own asks, and hears the stop too.
+async fn open_source(settings: &Settings, plan: &Plan, stop: &watch::Receiver<bool>) -> Result<Source> {
+    let group = settings.kafka.group.replace("{topology}", &plan.topology);
+    let (settings, topic, stop) = (settings.kafka.clone(), plan.source.topic.clone(), stop.clone());
+    let open = move || {
+        let source = KafkaSource::open_unless(&settings, &topic, &group, &|| *stop.borrow())?;
+        let (log, handle) = (source.describe()?, source.handle());
+        Ok((source, log, handle.topic_id()))
+    };
+    let opened = tokio::task::spawn_blocking(open).await;
     opened.map_err(|e| Error::internal(format!("opening the source: {e}")))?
 }
 
@@ -320,7 +357,7 @@ fn spawn_workers(
     for (index, running) in tasks.into_iter().enumerate() {
         shares[index % count].push(running);
     }
-    let idle_after = settings.idle_after.map(|span| std::time::Duration::from_millis(span.millis().max(0) as u64));
+    let idle_after = settings.idle_after.map(|span| Duration::from_millis(span.millis().max(0) as u64));
     let (mut threads, mut senders) = (Vec::new(), BTreeMap::new());
     for (index, share) in shares.into_iter().enumerate() {
         let (sender, commands) = sync_channel(QUEUE);

@@ -18,7 +18,7 @@ use rdkafka::error::KafkaError;
 
 use super::native::{Consumer, Fault, KafkaBatch, Message};
 use super::options::client_config;
-use super::topic::{ANSWER, PartitionInfo, TRY, TopicHandle, is_refusal};
+use super::topic::{ANSWER, PartitionInfo, TRY, TopicHandle, is_refusal, is_unknown};
 use crate::config::KafkaSettings;
 use crate::error::{Error, Result};
 
@@ -51,9 +51,19 @@ pub enum Polled {
 }
 
 impl KafkaSource {
-    /// Connects, and sees that the topic is there. Errors: configuration (settings, credentials, no such topic) or
-    /// unavailable (no broker answers within 15 s).
+    /// Connects, and sees that the topic is there. Errors: configuration (settings, credentials) or unavailable (no such
+    /// topic: it may yet be created; no broker answers within 15 s).
     pub fn open(settings: &KafkaSettings, topic: &str, group: &str) -> Result<Self> {
+        Self::open_unless(settings, topic, group, &|| false)
+    }
+
+    /// The same, given up as soon as `is_over` says so: asked every 1.5 s.
+    pub fn open_unless(
+        settings: &KafkaSettings,
+        topic: &str,
+        group: &str,
+        is_over: &dyn Fn() -> bool,
+    ) -> Result<Self> {
         let consumer = Consumer::new(&client_config(settings, group)?).map_err(|error| {
             let what = match error {
                 KafkaError::ClientConfig(_, text, name, _) => format!("`{name}`: {text}"),
@@ -63,7 +73,7 @@ impl KafkaSource {
         })?;
         let handle = TopicHandle::new(consumer, &settings.brokers, topic);
         let source = Self { handle, partitions: Vec::new(), messages: Vec::new() };
-        source.connect()?;
+        source.connect(is_over)?;
         Ok(source)
     }
 
@@ -165,7 +175,7 @@ impl KafkaSource {
     }
 
     /// Waits for the topic's metadata; what the client reports meanwhile explains a failure.
-    fn connect(&self) -> Result<()> {
+    fn connect(&self, is_over: &dyn Fn() -> bool) -> Result<()> {
         let mut seen = None;
         let until = Instant::now() + ANSWER;
         loop {
@@ -176,6 +186,7 @@ impl KafkaSource {
             match answer {
                 Ok(metadata) => match self.handle.topic_error(&metadata)? {
                     None => return Ok(()),
+                    Some(code) if is_unknown(code) => return Err(self.handle.no_topic()),
                     Some(code) => seen = seen.or(Some(Fault { code: code as i32, text: format!("{code:?}") })),
                 },
                 Err(error) => {
@@ -186,7 +197,7 @@ impl KafkaSource {
                     seen = seen.or(Some(error));
                 }
             }
-            if Instant::now() > until {
+            if Instant::now() > until || is_over() {
                 return Err(self.handle.unreachable(&seen.map_or_else(String::new, |fault| fault.text)));
             }
         }

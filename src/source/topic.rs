@@ -51,9 +51,7 @@ impl TopicHandle {
     pub fn describe(&self) -> Result<Vec<PartitionInfo>> {
         let until = Instant::now() + ANSWER;
         let metadata = self.metadata(ANSWER).map_err(|error| self.unreachable(&error.to_string()))?;
-        if let Some(code) = self.topic_error(&metadata)? {
-            return Err(self.unreachable(&format!("{code:?}")));
-        }
+        self.expect_topic(&metadata)?;
         let mut found = Vec::new();
         for topic in metadata.topics().iter().filter(|topic| topic.name() == &*self.topic) {
             for partition in topic.partitions() {
@@ -75,11 +73,14 @@ impl TopicHandle {
         self.consumer.topic_id(&self.c_topic, TRY * 2)
     }
 
-    /// How many partitions the topic has now: more than before changes where a key lives.
+    /// How many partitions the topic has now: more than before changes where a key lives. Asked while records flow, so
+    /// within 3 s.
     pub fn partitions_now(&self) -> Result<usize> {
-        let metadata = self.metadata(ANSWER).map_err(|error| self.unreachable(&error.to_string()))?;
-        if let Some(code) = self.topic_error(&metadata)? {
-            return Err(self.unreachable(&format!("{code:?}")));
+        let metadata = self.metadata(TRY * 2).map_err(|error| self.unreachable(&error.to_string()))?;
+        match self.topic_error(&metadata)? {
+            // It was there when the run began: waiting would hide that it was deleted.
+            Some(code) if is_unknown(code) => return Err(Error::configuration(self.no_topic().to_string())),
+            _ => self.expect_topic(&metadata)?,
         }
         Ok(metadata
             .topics()
@@ -144,14 +145,22 @@ impl TopicHandle {
         self.consumer.client().fetch_metadata(Some(&self.topic), wait)
     }
 
-    /// The topic's own error: final ones as errors, one that passes (no leader yet) as its code.
+    /// Fails unless the topic is there and well.
+    fn expect_topic(&self, metadata: &Metadata) -> Result<()> {
+        match self.topic_error(metadata)? {
+            None => Ok(()),
+            Some(code) if is_unknown(code) => Err(self.no_topic()),
+            Some(code) => Err(self.unreachable(&format!("{code:?}"))),
+        }
+    }
+
+    /// The topic's own error: final ones as errors, one that passes (no leader yet, no such topic yet) as its code.
     pub(super) fn topic_error(&self, metadata: &Metadata) -> Result<Option<RDKafkaErrorCode>> {
         let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == &*self.topic) else {
             return Ok(Some(RDKafkaErrorCode::UnknownTopic));
         };
         let code = topic.error().map(RDKafkaErrorCode::from);
         match code {
-            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => Err(self.no_topic()),
             Some(RDKafkaErrorCode::InvalidTopic) => {
                 Err(Error::configuration(format!("source.topic: `{}` is not a topic name; mend it", self.topic)))
             }
@@ -162,7 +171,7 @@ impl TopicHandle {
         }
     }
 
-    fn no_topic(&self) -> Error {
+    pub(super) fn no_topic(&self) -> Error {
         let all = self.consumer.client().fetch_metadata(None, TRY * 2);
         let names: Vec<String> =
             all.iter().flat_map(|all| all.topics()).map(|topic| topic.name().to_string()).collect();
@@ -172,7 +181,7 @@ impl TopicHandle {
         } else {
             format!("there are `{}`", alike.join("`, `"))
         };
-        Error::configuration(format!(
+        Error::unavailable(format!(
             "source.topic: no topic `{}` at kafka.brokers {}; {hint}. Create it, or mend the name",
             self.topic, self.brokers
         ))
@@ -193,6 +202,11 @@ impl TopicHandle {
             self.brokers, self.topic, fault.text
         ))
     }
+}
+
+/// The cluster does not know the topic.
+pub(super) fn is_unknown(code: RDKafkaErrorCode) -> bool {
+    matches!(code, RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)
 }
 
 /// Waiting does not help: credentials, certificates, permissions.

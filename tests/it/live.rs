@@ -4,8 +4,10 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use kappa::http::client;
 use kappa::source::{Codec, Record};
 
+use crate::support::redis::free_port;
 use crate::support::verify::{Case, Place};
 use crate::support::{kafka, producer};
 
@@ -121,4 +123,87 @@ fn a_bounded_run_that_finds_redis_empty_fills_it_before_it_ends() {
     // There is no record to read: all that is left to do is what Redis has lost.
     place.run(&case, &[]);
     place.check(&case, 1).assert_clean("filled again");
+}
+
+/// A page of a running process: its status and its text; nothing while nobody listens.
+fn page(address: &str, path: &str) -> Option<(u16, String)> {
+    client::get(address, path).ok().map(|answer| (answer.status, answer.body))
+}
+
+/// Waits until the process says that it has not begun, and names what it waits for; it is alive all the same.
+fn wait_until_it_waits_for(address: &str, what: &str) {
+    let says = |(status, text): (u16, String)| status == 503 && text.contains("not begun") && text.contains(what);
+    wait_until(what, || page(address, "/ready").is_some_and(says));
+    assert_eq!(page(address, "/health"), Some((200, "ok\n".to_string())));
+}
+
+fn is_ready(address: &str) -> bool {
+    page(address, "/ready").is_some_and(|(status, _)| status == 200)
+}
+
+#[test]
+fn a_run_that_starts_before_its_redis_waits_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let case = Case::shop(kafka::shared(), SHOP, 2_000, 11, dir.path());
+    let mut place = Place::new(kafka::shared());
+    place.redis.kill();
+    let address = format!("127.0.0.1:{}", free_port());
+    let listen = format!("http.listen={address}");
+    let redis = place.redis.url();
+
+    let live = Live::start(&place, &case.topology_file, &["--set", &listen]);
+    wait_until_it_waits_for(&address, &redis);
+    let (code, took) = live.terminate();
+    assert!(code == Some(0) && took < Duration::from_secs(10), "{code:?} after {took:?}");
+
+    let file = case.topology_file.display().to_string();
+    let bounded = place.kappa(&["run", &file, "--until-caught-up", "--set", "start_timeout=500ms"]).output().unwrap();
+    let said = String::from_utf8_lossy(&bounded.stderr).into_owned();
+    assert!(bounded.status.code() == Some(4) && said.contains("start_timeout"), "{:?}: {said}", bounded.status);
+
+    let live = Live::start(&place, &case.topology_file, &["--set", &listen]);
+    wait_until_it_waits_for(&address, &redis);
+    place.redis.start_again();
+    wait_until("Redis is there", || is_ready(&address));
+    assert_eq!(live.terminate().0, Some(0));
+    place.run(&case, &[]);
+    place.check(&case, 1).assert_clean("begun late");
+}
+
+#[test]
+fn a_run_that_starts_before_its_kafka_or_its_topic_waits_for_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = Place::new(kafka::shared());
+    let address = format!("127.0.0.1:{}", free_port());
+    let listen = format!("http.listen={address}");
+    let topic = kafka::unique("late");
+    let topology = dir.path().join("shop.yaml");
+    std::fs::write(&topology, SHOP.replace("topic: shop.events", &format!("topic: {topic}"))).unwrap();
+
+    let nobody = format!("127.0.0.1:{}", free_port());
+    let brokers = format!("kafka.brokers={nobody}");
+    let live = Live::start(&place, &topology, &["--set", &listen, "--set", &brokers]);
+    wait_until_it_waits_for(&address, &nobody);
+    let (code, took) = live.terminate();
+    assert!(code == Some(0) && took < Duration::from_secs(10), "{code:?} after {took:?}");
+
+    let live = Live::start(&place, &topology, &["--set", &listen]);
+    wait_until_it_waits_for(&address, &topic);
+    place.kafka.create_topic(&topic, 2, &[]);
+    wait_until("the topic is there", || is_ready(&address));
+    assert_eq!(live.terminate().0, Some(0));
+}
+
+#[test]
+fn a_wrong_password_is_refused_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let topology = dir.path().join("shop.yaml");
+    std::fs::write(&topology, SHOP).unwrap();
+    let place = Place::new(kafka::shared());
+    place.redis.admin(&["CONFIG", "SET", "requirepass", "secret"]);
+    let file = topology.display().to_string();
+    let refused = place.kappa(&["run", &file, "--set", "online.redis.password=wrong"]).output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(said.contains("online.redis.password") || said.contains("PASSWORD"), "{said}");
 }

@@ -81,8 +81,16 @@ impl<'a> Place<'a> {
     pub fn kappa(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kappa"));
         command.args(arguments);
-        command.args(["--brokers", &self.kafka.brokers(), "--redis-url", &self.redis.url()]);
-        command.args(["--data-dir", &self.path("data"), "--offline-url", &self.path("offline"), "--listen", ""]);
+        // By their keys, so that a test may say them again: the last one counts.
+        for (key, value) in [
+            ("kafka.brokers", self.kafka.brokers()),
+            ("online.redis.url", self.redis.url()),
+            ("data_dir", self.path("data")),
+            ("offline.url", self.path("offline")),
+            ("http.listen", String::new()),
+        ] {
+            command.args(["--set", &format!("{key}={value}")]);
+        }
         // Refreshed values are the wall clock's; here the log's are compared. Small commits, so that kills find many.
         command.args(["--set", "idle_after=off", "--set", "offline.commit_interval=500ms", "--set", "log.level=warn"]);
         // Settings in the environment win over the file, and unknown ones are refused: the tests' own stay outside.

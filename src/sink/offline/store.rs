@@ -130,7 +130,49 @@ pub async fn sync(table: &DeltaTable, paths: Vec<String>) -> Result<()> {
     synced.await.map_err(|e| failed(&e))?.map_err(|e| failed(&e))
 }
 
+/// Why a table could not be opened: the store does not let us in, or it does not answer (yet).
+pub fn not_opened(url: &Url, what: &str, error: &DeltaTableError) -> Error {
+    if is_denied(error) {
+        return Error::configuration(format!(
+            "could not {what} the offline table {url}: {error}; give this user the right to read and write there, or \
+             other credentials in offline.options or the environment"
+        ));
+    }
+    unavailable(url, what, error)
+}
+
+/// Waiting does not help: credentials, permissions.
+fn is_denied(error: &(dyn std::error::Error + 'static)) -> bool {
+    use deltalake::logstore::object_store::Error as Store;
+    let is_denied = |error: &(dyn std::error::Error + 'static)| match error.downcast_ref() {
+        Some(Store::PermissionDenied { .. } | Store::Unauthenticated { .. }) => true,
+        _ => error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied),
+    };
+    std::iter::successors(Some(error), |error| error.source()).any(is_denied)
+}
+
 /// The store did not do what was asked; nothing is lost, and a repetition is safe.
 pub fn unavailable(url: &Url, what: &str, error: &(impl std::fmt::Display + ?Sized)) -> Error {
     Error::unavailable(format!("could not {what} the offline table {url}: {error}; check that the store answers"))
+}
+
+#[cfg(test)]
+mod tests {
+    use deltalake::logstore::object_store::Error as Store;
+
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn a_store_that_does_not_let_us_in_is_a_mistake_and_one_that_does_not_answer_is_waited_for() {
+        let url = Url::parse("s3://bucket/shop").unwrap();
+        let kind = |source: Store| not_opened(&url, "open", &DeltaTableError::ObjectStore { source }).kind();
+        let because = || Box::new(std::io::Error::from(std::io::ErrorKind::ConnectionRefused));
+        let path = || "_delta_log".to_string();
+        assert_eq!(kind(Store::PermissionDenied { path: path(), source: because() }), ErrorKind::Configuration);
+        assert_eq!(kind(Store::Unauthenticated { path: path(), source: because() }), ErrorKind::Configuration);
+        assert_eq!(kind(Store::Generic { store: "S3", source: because() }), ErrorKind::Unavailable);
+        let denied = Box::new(std::io::Error::from(std::io::ErrorKind::PermissionDenied));
+        assert_eq!(kind(Store::Generic { store: "local", source: denied }), ErrorKind::Configuration);
+    }
 }

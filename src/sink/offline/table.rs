@@ -61,12 +61,13 @@ pub struct OfflineTable {
 impl OfflineTable {
     /// Opens the table, making it when it is missing. Two that make it at once end with the same table.
     ///
-    /// Errors: unavailable; refused when the table there has other columns or was written by other logic.
+    /// Errors: unavailable; configuration when the store does not let us in; refused when the table there has other columns
+    /// or was written by other logic.
     pub async fn open(place: &Place, spec: TableSpec, partitions: &[i32]) -> Result<Self> {
         let spec = Arc::new(spec);
         let mut table = place.table(&spec.path)?;
         let url = table.table_url().clone();
-        let failed = |e: DeltaTableError| unavailable(&url, "open", &e);
+        let failed = |e: DeltaTableError| store::not_opened(&url, "open", &e);
         if !table.verify_deltatable_existence().await.map_err(failed)? {
             create(&table, &spec).await?;
         }
@@ -287,7 +288,7 @@ async fn create(table: &DeltaTable, spec: &TableSpec) -> Result<()> {
             tracing::debug!(table = %table.table_url(), %error, "table was made by another writer");
             Ok(())
         }
-        Err(error) => Err(unavailable(table.table_url(), "create", &error)),
+        Err(error) => Err(store::not_opened(table.table_url(), "create", &error)),
     }
 }
 
