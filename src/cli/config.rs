@@ -1,7 +1,7 @@
 //! `kappa config`: what a run with the same flags would use.
 
+use super::ask::AskArgs;
 use super::output;
-use super::settings::SettingsArgs;
 use crate::config::DEFAULTS;
 use crate::error::Result;
 
@@ -10,16 +10,13 @@ pub struct Args {
     /// Print the defaults with their comments instead: a file to begin with
     #[arg(long)]
     defaults: bool,
-    /// As JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    settings: SettingsArgs,
+    ask: AskArgs,
 }
 
 pub fn run(args: &Args) -> Result<()> {
     if args.defaults {
         return output::print(DEFAULTS);
     }
-    output::tree(&args.settings.load()?.redacted(), args.json)
+    output::tree(&args.ask.load()?.redacted(), args.ask.json)
 }

@@ -2,12 +2,10 @@
 //!
 //! Through the running process when one answers, else from the store itself: an embedded store has one owner.
 
-use std::path::PathBuf;
-
 use serde_json::Value;
 
+use super::ask::EntityArgs;
 use super::process::Process;
-use super::settings::SettingsArgs;
 use super::{asynchronous, open, output};
 use crate::config::Settings;
 use crate::error::{Error, Result};
@@ -16,23 +14,12 @@ use crate::sink::online::OnlineHash;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The entity's name in the topology: user
-    entity: String,
-    /// Its key: u42
-    #[arg(allow_hyphen_values = true)]
-    id: String,
-    /// The topology [default: the running process's, or the only one in ./topologies]
-    #[arg(long, value_name = "FILE")]
-    topology: Option<PathBuf>,
-    /// As JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    settings: SettingsArgs,
+    of: EntityArgs,
 }
 
-pub fn run(args: &Args) -> Result<()> {
-    let settings = args.settings.load()?;
+pub fn run(Args { of: args }: &Args) -> Result<()> {
+    let settings = args.ask.load()?;
     let hash = match running(args, &settings)? {
         Some(process) => from_process(&process, args)?,
         None => from_store(args, &settings)?,
@@ -41,7 +28,7 @@ pub fn run(args: &Args) -> Result<()> {
         eprintln!("nothing is stored for {} {:?}: every feature is empty", args.entity, args.id);
         return Ok(());
     };
-    match args.json {
+    match args.ask.json {
         true => output::tree(&serde_json::json!(hash), true),
         false => {
             let rows: Vec<Vec<String>> = hash.into_iter().map(|(name, value)| vec![name, value]).collect();
@@ -51,14 +38,14 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 /// The running process, unless it runs another topology than the one asked for.
-fn running<'a>(args: &Args, settings: &'a Settings) -> Result<Option<Process<'a>>> {
+fn running<'a>(args: &EntityArgs, settings: &'a Settings) -> Result<Option<Process<'a>>> {
     let Some(process) = Process::find(settings)? else { return Ok(None) };
     let Some(file) = &args.topology else { return Ok(Some(process)) };
     let wanted = open::plan(file)?.topology;
     Ok(Some(process).filter(|process| process.topology() == Some(wanted.as_str())))
 }
 
-fn from_process(process: &Process<'_>, args: &Args) -> Result<Option<OnlineHash>> {
+fn from_process(process: &Process<'_>, args: &EntityArgs) -> Result<Option<OnlineHash>> {
     let path = format!("/v1/features/{}?id={}", client::encode(&args.entity), client::encode(&args.id));
     let answer = process.get(&path)?;
     let body: Value = serde_json::from_str(&answer.body).unwrap_or(Value::Null);
@@ -77,7 +64,7 @@ fn from_process(process: &Process<'_>, args: &Args) -> Result<Option<OnlineHash>
     }
 }
 
-fn from_store(args: &Args, settings: &Settings) -> Result<Option<OnlineHash>> {
+fn from_store(args: &EntityArgs, settings: &Settings) -> Result<Option<OnlineHash>> {
     let plan = open::plan_or_only(args.topology.as_deref())?;
     let key = open::online_key(&plan, &args.entity, &args.id)?;
     asynchronous()?.block_on(async {

@@ -1,9 +1,7 @@
 //! `kappa history`: what the features of one entity were, row by row, from the offline store.
 
-use std::path::PathBuf;
-
+use super::ask::EntityArgs;
 use super::process::Process;
-use super::settings::SettingsArgs;
 use super::{asynchronous, open, output, rows};
 use crate::config::Settings;
 use crate::error::{Error, Result};
@@ -13,40 +11,30 @@ use crate::topology::Plan;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The entity's name in the topology: user
-    entity: String,
-    /// Its key: u42
-    #[arg(allow_hyphen_values = true)]
-    id: String,
+    #[command(flatten)]
+    of: EntityArgs,
     /// Only the newest so many rows
     #[arg(long, value_name = "ROWS", default_value_t = 1000)]
     limit: usize,
     /// A version [default: the running process's, or the live one in data_dir]
     #[arg(long, value_name = "NUMBER")]
     version: Option<u32>,
-    /// The topology [default: the only one in ./topologies]
-    #[arg(long, value_name = "FILE")]
-    topology: Option<PathBuf>,
-    /// One JSON object a row
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    settings: SettingsArgs,
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    let settings = args.settings.load()?;
-    let plan = open::plan_or_only(args.topology.as_deref())?;
-    open::entity(&plan, &args.entity)?;
+    let EntityArgs { entity, id, topology, ask } = &args.of;
+    let settings = ask.load()?;
+    let plan = open::plan_or_only(topology.as_deref())?;
+    open::entity(&plan, entity)?;
     let version = version(args, &settings, &plan)?;
-    let query = HistoryQuery { key: args.id.clone(), limit: Some(args.limit), ..HistoryQuery::default() };
+    let query = HistoryQuery { key: id.clone(), limit: Some(args.limit), ..HistoryQuery::default() };
     let batches =
-        asynchronous()?.block_on(offline::read_history(&settings.offline, &plan, version, &args.entity, &query))?;
+        asynchronous()?.block_on(offline::read_history(&settings.offline, &plan, version, entity, &query))?;
     if batches.iter().all(|batch| batch.num_rows() == 0) {
-        eprintln!("version {version} has no row of {} {:?}", args.entity, args.id);
+        eprintln!("version {version} has no row of {entity} {id:?}");
         return Ok(());
     }
-    output::print(&if args.json { rows::as_json_lines(&batches)? } else { rows::as_table(&batches)? })
+    output::print(&if ask.json { rows::as_json_lines(&batches)? } else { rows::as_table(&batches)? })
 }
 
 fn version(args: &Args, settings: &Settings, plan: &Plan) -> Result<u32> {

@@ -3,6 +3,7 @@
 //! Always holds: results go to stdout, everything else to stderr; an error is one `error: ...` that says what to do,
 //! and the exit code says what kind it is. Left out: anything that decides a value.
 
+mod ask;
 mod config;
 mod demo;
 mod explain;

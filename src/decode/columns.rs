@@ -5,32 +5,12 @@ use std::sync::Arc;
 use arrow::array::{
     ArrayRef, BooleanBuilder, Float64Builder, Int64Builder, RecordBatch, StringBuilder, TimestampMillisecondBuilder,
 };
-use arrow::datatypes::{DataType, Field as ArrowField, Schema, SchemaRef, TimeUnit as ArrowUnit};
+use arrow::datatypes::{DataType, Field as ArrowField, Schema, SchemaRef};
 
 use super::projection::{Row, Slot};
-use crate::topology::{Field, FieldType};
 
 /// Bytes of text that a string column makes room for at first, for each row.
 const TEXT_GUESS: usize = 16;
-
-/// The schema of decoded batches: one nullable column for each declared field, by index.
-pub fn schema(fields: &[Field]) -> SchemaRef {
-    let column = |field: &Field| ArrowField::new(&field.name, data_type(field.ty), true);
-    Arc::new(Schema::new(fields.iter().map(column).collect::<Vec<_>>()))
-}
-
-/// The Arrow type of a declared type's column.
-fn data_type(ty: FieldType) -> DataType {
-    match ty {
-        FieldType::String => DataType::Utf8,
-        FieldType::Int64 => DataType::Int64,
-        FieldType::Double => DataType::Float64,
-        FieldType::Bool => DataType::Boolean,
-        FieldType::Timestamp(_) | FieldType::TimestampText => {
-            DataType::Timestamp(ArrowUnit::Millisecond, Some("UTC".into()))
-        }
-    }
-}
 
 /// The columns under construction.
 #[derive(Debug)]
@@ -56,7 +36,7 @@ impl Columns {
             DataType::Int64 => Column::Int(Int64Builder::with_capacity(rows)),
             DataType::Float64 => Column::Double(Float64Builder::with_capacity(rows)),
             DataType::Boolean => Column::Bool(BooleanBuilder::with_capacity(rows)),
-            // `data_type` above has no other.
+            // A declared field has no other type.
             _ => Column::Time(TimestampMillisecondBuilder::with_capacity(rows).with_timezone("UTC")),
         };
         Self { columns: schema.fields().iter().map(column).collect(), rows: 0 }

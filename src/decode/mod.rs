@@ -25,7 +25,6 @@ use arrow::datatypes::SchemaRef;
 use crate::time::{MAX_EVENT_TIME, MIN_EVENT_TIME, Millis};
 use crate::topology::{Field, FieldSource, FieldType, SourcePlan};
 
-pub use columns::schema;
 pub use owned::OwnedBatch;
 
 use columns::Columns;
@@ -111,7 +110,7 @@ impl Decoder {
             max_record_bytes: source.max_record_bytes,
             max_key_bytes: source.max_key_bytes,
             projection: Projection::new(&fields),
-            schema: columns::schema(&fields),
+            schema: source.schema(),
             fields,
         }
     }
