@@ -1,4 +1,5 @@
-//! Real Redis servers for tests: started on free ports below a temporary directory, killed when dropped.
+//! Real Redis servers for tests: started on free ports below a temporary directory, killed when dropped, and when the
+//! test process ends without dropping them, however that ends.
 //!
 //! Always holds: nothing is saved to disk, so a restarted server is empty; administration goes over a Unix socket, so
 //! TLS, users and passwords under test are not in its way. It stands on `std` and `tempfile` alone, and so serves unit
@@ -12,6 +13,10 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+/// Becomes its arguments; what stays behind kills that process when its standard input closes, which happens when the
+/// test process ends. (A command in the background would read nothing without a descriptor of its own.)
+const WATCH: &str = "exec 3<&0; (cat <&3 >/dev/null; kill -9 $$ 2>/dev/null) & exec 3<&-; exec \"$@\" </dev/null";
 
 /// A running server.
 pub struct RedisServer {
@@ -66,15 +71,17 @@ impl RedisServer {
                 return server;
             }
         }
-        panic!("redis-server does not start: {}", std::fs::read_to_string(server.file("log")).unwrap_or_default());
+        let log = std::fs::read_to_string(server.file("log")).unwrap_or_default();
+        panic!("redis-server does not start (Debian: apt-get install redis-server): {log}");
     }
 
     fn spawn(&mut self) -> bool {
         let port = self.port.to_string();
         let ports =
             if self.is_tls { ["--port", "0", "--tls-port", &port] } else { ["--port", &port, "--tls-port", "0"] };
-        let child = Command::new("redis-server")
+        let child = Command::new("sh")
             .current_dir(self.directory.path())
+            .args(["-c", WATCH, "sh", "redis-server"])
             .args(["--save", "", "--appendonly", "no", "--bind", "127.0.0.1", "--daemonize", "no"])
             .arg("--unixsocket")
             .arg(self.file("socket"))
@@ -82,9 +89,10 @@ impl RedisServer {
             .arg(self.file("log"))
             .args(ports)
             .args(&self.arguments)
+            .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
-            .expect("redis-server must be installed (Debian: apt-get install redis-server)");
+            .expect("a shell starts");
         self.child = Some(child);
         let until = Instant::now() + Duration::from_secs(20);
         while Instant::now() < until {
@@ -142,6 +150,8 @@ impl RedisServer {
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().ok();
+            // Before the wait, so that what stays behind finds this process or none.
+            drop(child.stdin.take());
             child.wait().ok();
         }
     }
