@@ -1,10 +1,8 @@
 //! The entities: their keys, and the one field with which all keys begin.
 //!
 //! Always holds for the plan that comes out: every key begins with the partition field, key fields are string or int64
-//! and never nulled on error, and no two entities share an online key. Entities whose key begins with another field
+//! and never nulled on error, and no online key can be that of two entities, whatever their ids are. Entities whose key begins with another field
 //! are refused here: they need a topic that is partitioned by it.
-
-use std::collections::HashMap;
 
 use super::keys::{self, is_path_name};
 use super::plan::{EntityPlan, Field, FieldType};
@@ -16,6 +14,11 @@ use crate::time::Millis;
 /// Defaults, which are also in docs/topology.md.
 pub(super) const DEFAULT_ONLINE_KEY: &str = "features:{id}";
 pub(super) const DEFAULT_EMPTY_TTL: Millis = 86_400_000;
+
+/// That of every entity but the first: an id can hold anything, so it may not begin with `features:`. No name has a dot.
+fn default_online_key(entity: &str) -> String {
+    format!("features.{entity}:{{id}}")
+}
 
 /// An entity, and where its parts stand.
 pub(super) struct EntityRead {
@@ -29,7 +32,8 @@ impl Walk {
     /// Reads the entities in the topology's order.
     pub fn entities(&mut self, key: &Scalar, node: &Node, fields: &[Field]) -> Vec<EntityRead> {
         let Some(mapping) = self.names(key, node, "entities", "an entity") else { return vec![] };
-        mapping.entries.iter().filter_map(|(name, node)| self.entity(name, node, fields)).collect()
+        let entries = mapping.entries.iter().enumerate();
+        entries.filter_map(|(index, (name, node))| self.entity(index, name, node, fields)).collect()
     }
 
     /// A mapping of free names that has at least one.
@@ -48,7 +52,7 @@ impl Walk {
         }
     }
 
-    fn entity(&mut self, name: &Scalar, node: &Node, fields: &[Field]) -> Option<EntityRead> {
+    fn entity(&mut self, index: usize, name: &Scalar, node: &Node, fields: &[Field]) -> Option<EntityRead> {
         let place = format!("entity `{}`", name.text);
         if !is_path_name(&name.text) {
             let remedy = "use a to z, 0 to 9, `_` and `-`, a letter first, at most 100";
@@ -64,10 +68,11 @@ impl Walk {
         let online_key = self.online_key(&section);
         let history = self.one_of(&section, "history", &["on", "off"]) != Some("off");
         let empty_ttl = self.positive(&section, "empty_ttl").unwrap_or(DEFAULT_EMPTY_TTL);
+        let default = if index == 0 { DEFAULT_ONLINE_KEY.to_string() } else { default_online_key(&name.text) };
         let plan = EntityPlan {
             name: name.text.clone(),
             key,
-            online_key: online_key.map_or(DEFAULT_ONLINE_KEY, |scalar| &scalar.text).to_string(),
+            online_key: online_key.map_or(default, |scalar| scalar.text.clone()),
             empty_ttl,
             history,
             features,
@@ -157,19 +162,44 @@ impl Walk {
         Some(field)
     }
 
-    /// Notes the entities that share an online key.
+    /// Notes the entities of which an online key can be another's.
     pub fn online_keys(&mut self, entities: &[EntityRead]) {
-        let mut owners: HashMap<&str, &str> = HashMap::new();
-        for entity in entities {
+        for (index, entity) in entities.iter().enumerate() {
             let EntityPlan { name, online_key, .. } = &entity.plan;
-            if let Some(owner) = owners.get(online_key.as_str()) {
-                let found = format!("online key `{online_key}` is also entity `{owner}`'s");
-                let remedy = format!("add `online_key: \"features:{name}:{{id}}\"` here");
-                let at = entity.online_key.unwrap_or(entity.name);
-                self.problem(at, &format!("entity `{name}`"), found, remedy);
-            } else {
-                owners.insert(online_key, name);
-            }
+            let clash = |other: &EntityRead| shared(&other.plan.online_key, online_key);
+            let Some((other, both)) = entities[..index].iter().find_map(|other| Some((&other.plan, clash(other)?)))
+            else {
+                continue;
+            };
+            let found = match other.online_key == *online_key {
+                true => format!("online key `{online_key}` is also entity `{}`'s", other.name),
+                false => format!(
+                    "online key `{online_key}` can be one of entity `{}`, `{}`: `{both}` is of both",
+                    other.name, other.online_key
+                ),
+            };
+            let own = default_online_key(name);
+            let remedy = match shared(&other.online_key, &own) {
+                None => format!("write `online_key: \"{own}\"` here"),
+                Some(_) => {
+                    format!("write `online_key: \"{}\"` in entity `{}`", default_online_key(&other.name), other.name)
+                }
+            };
+            let at = entity.online_key.unwrap_or(entity.name);
+            self.problem(at, &format!("entity `{name}`"), found, remedy);
         }
     }
+}
+
+/// A key that both templates can become, when there is one: ids can hold anything, so it is there as soon as one's
+/// beginning goes on like the other's, and one's end too.
+fn shared(a: &str, b: &str) -> Option<String> {
+    let ((a_before, a_after), (b_before, b_after)) = (a.split_once("{id}")?, b.split_once("{id}")?);
+    let (before, after) = (longer(a_before, b_before), longer(a_after, b_after));
+    let is_of = |start: &str, end: &str| before.starts_with(start) && after.ends_with(end);
+    (is_of(a_before, a_after) && is_of(b_before, b_after)).then(|| format!("{before}x{after}"))
+}
+
+fn longer<'a>(a: &'a str, b: &'a str) -> &'a str {
+    if a.len() >= b.len() { a } else { b }
 }

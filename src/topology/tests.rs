@@ -137,6 +137,14 @@ fn what_is_not_written_has_its_default() {
 }
 
 #[test]
+fn every_entity_has_an_online_key_of_its_own() {
+    let more = "\n  user_item:\n    key: [user_id, item_id]\n    features: {n: {count: \"*\", window: 1h}}\n";
+    let plan = plan(&format!("{}{more}", BASE.trim_end()));
+    let keys: Vec<&str> = plan.entities.iter().map(|entity| entity.online_key.as_str()).collect();
+    assert_eq!(keys, ["features:{id}", "features.user_item:{id}"]);
+}
+
+#[test]
 fn what_is_written_is_kept() {
     let yaml = changed(
         "  lateness: 5s\n",

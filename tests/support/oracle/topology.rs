@@ -151,13 +151,18 @@ impl Topology {
             max_key_bytes: bytes("max_key_bytes", 1024),
             entities: entities
                 .iter()
-                .map(|(name, entity)| Entity {
+                .enumerate()
+                .map(|(index_of_entity, (name, entity))| Entity {
                     name: name.clone(),
                     key: match &entity["key"] {
                         Json::Array(names) => names.iter().map(|name| index(&text(name))).collect(),
                         name => vec![index(&text(name))],
                     },
-                    online_key: entity.get("online_key").map_or_else(|| "features:{id}".into(), text),
+                    online_key: match (entity.get("online_key"), index_of_entity) {
+                        (Some(template), _) => text(template),
+                        (None, 0) => "features:{id}".into(),
+                        (None, _) => format!("features.{name}:{{id}}"),
+                    },
                     history: !matches!(entity.get("history"), Some(Json::Bool(false)))
                         && entity.get("history").and_then(Json::as_str) != Some("off"),
                     features: object(&entity["features"], "features")
