@@ -28,8 +28,7 @@ pub fn run(args: &Args) -> Result<()> {
     open::entity(&plan, entity)?;
     let version = version(args, &settings, &plan)?;
     let query = HistoryQuery { key: id.clone(), limit: Some(args.limit), ..HistoryQuery::default() };
-    let batches =
-        asynchronous()?.block_on(offline::read_history(&settings.offline, &plan, version, entity, &query))?;
+    let batches = asynchronous()?.block_on(offline::read_history(&settings.offline, &plan, version, entity, &query))?;
     if batches.iter().all(|batch| batch.num_rows() == 0) {
         eprintln!("version {version} has no row of {entity} {id:?}");
         return Ok(());

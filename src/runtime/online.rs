@@ -175,11 +175,8 @@ impl Publisher {
     async fn published(&mut self, outbox: &Arc<Outbox>, epoch: u64) -> Result<()> {
         let partition = outbox.partition();
         let standing = self.shared.partition(partition);
-        let progress = Progress {
-            generation: self.generation,
-            next_offset: standing.next_offset,
-            watermark: standing.watermark,
-        };
+        let progress =
+            Progress { generation: self.generation, next_offset: standing.next_offset, watermark: standing.watermark };
         let before = self.lanes.get(&partition).map(|lane| lane.failures);
         let is_whole = before == Some(self.failures.load(Ordering::Relaxed)) && self.vouch(partition, progress).await?;
         let Some(lane) = self.lanes.get_mut(&partition) else { return Ok(()) };

@@ -58,12 +58,7 @@ impl KafkaSource {
     }
 
     /// The same, given up as soon as `is_over` says so: asked every 1.5 s.
-    pub fn open_unless(
-        settings: &KafkaSettings,
-        topic: &str,
-        group: &str,
-        is_over: &dyn Fn() -> bool,
-    ) -> Result<Self> {
+    pub fn open_unless(settings: &KafkaSettings, topic: &str, group: &str, is_over: &dyn Fn() -> bool) -> Result<Self> {
         let consumer = Consumer::new(&client_config(settings, group)?).map_err(|error| {
             let what = match error {
                 KafkaError::ClientConfig(_, text, name, _) => format!("`{name}`: {text}"),
