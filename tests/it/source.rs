@@ -8,7 +8,7 @@ use kappa::decode::RawBatch;
 use kappa::error::ErrorKind;
 use kappa::source::{Codec, EmbeddedBroker, KafkaSource, Polled, Producer, Record};
 
-use crate::support::kafka::{Kafka, shared, unique};
+use crate::support::kafka::{Kafka, USER, shared, unique};
 use crate::support::producer::{Transactions, producer, write};
 
 /// A record as it came.
@@ -258,6 +258,51 @@ fn brokers_that_do_not_answer_or_speak_another_protocol_are_unavailable_with_the
     let error = KafkaSource::open(&tls, "t", "g").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.to_string().contains("security.protocol"), "{error}");
+}
+
+#[test]
+fn settings_of_tls_and_scram_reach_the_client_and_records_arrive() {
+    let kafka = shared();
+    let topic = kafka.new_topic("secure", 1);
+    write(
+        kafka,
+        &topic,
+        Codec::Lz4,
+        ["a", "b", "c"].map(|v| Record { value: Some(v.as_bytes()), ..Record::default() }),
+    );
+    let secure = |changed: &[(&str, &str)]| {
+        let mut settings = settings(&kafka.secure_brokers());
+        let authority = kafka.authority().display().to_string();
+        for (name, value) in [
+            ("security.protocol", "SASL_SSL"),
+            ("sasl.mechanism", "SCRAM-SHA-512"),
+            ("sasl.username", USER.0),
+            ("sasl.password", USER.1),
+            ("ssl.ca.location", authority.as_str()),
+        ]
+        .iter()
+        .chain(changed)
+        {
+            settings.options.insert(name.to_string(), value.to_string());
+        }
+        KafkaSource::open(&settings, &topic, "secure")
+    };
+    let mut source = secure(&[]).unwrap();
+    source.assign(&[(0, 0)]).unwrap();
+    let (got, _) = read_to_end(&mut source, 1);
+    let values: Vec<_> = got[&0].iter().filter_map(|record| record.value.as_deref()).collect();
+    assert_eq!(values, ["a", "b", "c"]);
+
+    // Waiting would not help, so it is told at once, without the password.
+    let began = Instant::now();
+    let error = secure(&[("sasl.password", "not-the-secret")]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
+    assert!(error.to_string().contains("sasl.*") && !error.to_string().contains("not-the-secret"), "{error}");
+    // A server whose certificate nobody vouches for gets no password at all.
+    let error = secure(&[("ssl.ca.location", "/etc/ssl/certs")]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
+    assert!(error.to_string().contains("certificate"), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
 #[test]

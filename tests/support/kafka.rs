@@ -1,8 +1,9 @@
 //! A real Apache Kafka for the tests: one broker that is its own controller (KRaft), started from its Maven jars.
 //!
-//! It lives in a directory of its own on free ports, with retention off and every timestamp allowed. It dies with the
-//! test process, however that ends: a small shell watches a pipe that only the test process holds. Needs `java` (17 or
-//! later) and, the first time, `mvn`; the jars stay in `~/.cache/kappa/kafka/<version>/libs`.
+//! It lives in a directory of its own on free ports, with retention off and every timestamp allowed: one port in plain,
+//! one with TLS (a certificate of an authority of its own) and SCRAM. It dies with the test process, however that ends:
+//! a small shell watches a pipe that only the test process holds. Needs `java` (17 or later), `openssl` and, the first
+//! time, `mvn`; the jars stay in `~/.cache/kappa/kafka/<version>/libs`.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -19,8 +20,13 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
+use super::redis::make_certificates;
+
 /// The version in `tests/support/kafka/pom.xml`.
 pub const VERSION: &str = "4.3.0";
+
+/// Who may come in at the secure port.
+pub const USER: (&str, &str) = ("kappa", "kappa-secret");
 
 /// Any base64 of 16 bytes: the cluster's id.
 const CLUSTER_ID: &str = "a2FwcGEtdGVzdC1rYWZrYQ";
@@ -31,7 +37,7 @@ const WATCH: &str = r#"log=$1; shift; "$@" >>"$log" 2>&1 </dev/null & pid=$!; ec
 /// A running broker (or one killed, until it is restarted).
 pub struct Kafka {
     dir: PathBuf,
-    port: u16,
+    ports: Ports,
     heap_mb: u32,
     process: Option<Child>,
 }
@@ -63,13 +69,17 @@ impl Kafka {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("{PREFIX}{}-{number}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
-        let (port, controller) = free_ports();
-        fs::write(dir.join("server.properties"), properties(&dir, port, controller)).unwrap();
-        let mut kafka = Self { dir, port, heap_mb, process: None };
+        make_certificates(&dir);
+        let chain = ["server.key", "server.pem", "ca.pem"].map(|name| fs::read_to_string(dir.join(name)).unwrap());
+        fs::write(dir.join("keystore.pem"), chain.concat()).unwrap();
+        let ports = Ports::free();
+        fs::write(dir.join("server.properties"), properties(&dir, &ports)).unwrap();
+        let mut kafka = Self { dir, ports, heap_mb, process: None };
         let properties = kafka.dir.join("server.properties");
         let formatted = java(64)
             .args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"])
             .arg(&properties)
+            .args(["--add-scram", &format!("SCRAM-SHA-512=[name={},password={}]", USER.0, USER.1)])
             .output()
             .expect("java (17 or later) is on the path");
         assert!(formatted.status.success(), "kafka's storage was not formatted: {formatted:?}");
@@ -79,7 +89,17 @@ impl Kafka {
 
     /// For `kafka.brokers`.
     pub fn brokers(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("127.0.0.1:{}", self.ports.plain)
+    }
+
+    /// The same broker where it asks for TLS (trust [`Self::authority`]) and SCRAM-SHA-512 (as [`USER`]).
+    pub fn secure_brokers(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.secure)
+    }
+
+    /// The PEM file of the authority to trust.
+    pub fn authority(&self) -> PathBuf {
+        self.dir.join("ca.pem")
     }
 
     /// `kill -9`: the directory stays.
@@ -265,22 +285,35 @@ fn jars() -> &'static Path {
     })
 }
 
-/// Two ports that were free a moment ago.
-fn free_ports() -> (u16, u16) {
-    let one = TcpListener::bind("127.0.0.1:0").unwrap();
-    let two = TcpListener::bind("127.0.0.1:0").unwrap();
-    (one.local_addr().unwrap().port(), two.local_addr().unwrap().port())
+struct Ports {
+    plain: u16,
+    secure: u16,
+    controller: u16,
 }
 
-fn properties(dir: &Path, port: u16, controller: u16) -> String {
+impl Ports {
+    /// Three that were free a moment ago.
+    fn free() -> Self {
+        let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [plain, secure, controller] = listeners.map(|listener| listener.local_addr().unwrap().port());
+        Self { plain, secure, controller }
+    }
+}
+
+fn properties(dir: &Path, ports: &Ports) -> String {
+    let Ports { plain, secure, controller } = ports;
     format!(
         "process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://127.0.0.1:{plain},SECURE://127.0.0.1:{secure},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{plain},SECURE://127.0.0.1:{secure}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SECURE:SASL_SSL,CONTROLLER:PLAINTEXT
+listener.name.secure.sasl.enabled.mechanisms=SCRAM-SHA-512
+listener.name.secure.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.secure.ssl.keystore.type=PEM
+listener.name.secure.ssl.keystore.location={}
 log.dirs={}
 auto.create.topics.enable=false
 offsets.topic.replication.factor=1
@@ -299,6 +332,7 @@ log.cleaner.dedupe.buffer.size=4194304
 num.network.threads=2
 num.io.threads=2
 ",
+        dir.join("keystore.pem").display(),
         dir.join("logs").display()
     )
 }

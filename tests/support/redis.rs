@@ -178,8 +178,8 @@ impl Drop for RedisServer {
     }
 }
 
-/// An authority, and a certificate of it for the server and for a client.
-fn make_certificates(directory: &Path) {
+/// An authority (`ca.pem`), and a certificate of it for the server (`server.pem`, `server.key`) and for a client.
+pub fn make_certificates(directory: &Path) {
     let openssl = |arguments: &[&str]| {
         let done = Command::new("openssl").current_dir(directory).args(arguments).output();
         let done = done.expect("openssl must be installed");
