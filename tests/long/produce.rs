@@ -1,6 +1,6 @@
 //! The benchmark's topic: a web shop's events, the same bytes for the same seed.
 //!
-//! About 250 bytes of JSON in 11 fields; users by Zipf 1.0, rank = number; event time moves on evenly by
+//! 250 bytes of JSON on average, in 11 fields; users by Zipf 1.0, rank = number; event time moves on evenly by
 //! `events_per_second`, so a window of W seconds holds about W times that many events: that, and nothing else, decides
 //! how windows fill and empty. Keys are the user ids, partitions their murmur2, the Kafka time follows the event time by
 //! up to half a second.
@@ -105,11 +105,12 @@ fn write_event(out: &mut Vec<u8>, number: u64, user: usize, time: i64, random: &
         out,
         "{{\"event_id\":\"e{number:012}\",\"user_id\":\"u{user}\",\"event\":\"{event}\",\"item_id\":\"i{item:06}\",\
          \"category\":\"{category}\",\"price\":{}.{:02},\"quantity\":{},\"ts\":{time},\"session_id\":\"s{user}-{}\",\
-         \"page\":\"/shop/{category}/item/{item:06}/from-search\",\"device\":\"{}\"}}",
+         \"page\":\"/shop/{category}/item/{item:06}/from-search?sort=new&p={}\",\"device\":\"{}\"}}",
         cents / 100,
         cents % 100,
         1 + (bits >> 8) % 3,
         time / 3_600_000,
+        1 + (bits >> 24) % 20,
         DEVICES[((bits >> 16) % 4) as usize],
     )
     .unwrap();
