@@ -414,13 +414,20 @@ fn text(c: *const c_char) -> String {
 
 unsafe extern "C" fn on_error(_: *mut rd::rd_kafka_t, code: c_int, reason: *const c_char, opaque: *mut c_void) {
     let fault = Fault { code, text: text(reason) };
-    tracing::warn!(target: "kafka", code, "{}", fault.text);
+    // A connection that fails is in the client's own log already; that all brokers are down follows each of them, dozens
+    // of times in a second.
+    let all_down = code == rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN as c_int;
+    if all_down || code == rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__TRANSPORT as c_int {
+        tracing::debug!(target: "kafka", code, "{}", fault.text);
+    } else {
+        tracing::warn!(target: "kafka", code, "{}", fault.text);
+    }
     // SAFETY: Client::new sets the opaque pointer to the client's context, which outlives the client; only shared
     // references to it exist.
     if let Some(context) = unsafe { opaque.cast::<Context>().as_ref() } {
         context.count.fetch_add(1, Ordering::Relaxed);
-        // It follows each lost connection, and says less than the error before it.
-        if code == rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN as c_int {
+        // It says less than the error before it.
+        if all_down {
             return;
         }
         *context.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
