@@ -90,7 +90,9 @@ fn lines() -> Vec<Line> {
 }
 
 fn table(lines: &[Line]) -> String {
-    let shares = |of: &Line, limit: &Line| of.speeds.iter().zip(&limit.speeds).map(|(of, limit)| of / limit).collect();
+    let shares = |of: &Line, limit: &Line| -> Vec<f64> {
+        of.speeds.iter().zip(&limit.speeds).map(|(of, limit)| of / limit).collect()
+    };
     let mut text = "| Program | Rows per event | Events per CPU-second | Of consume + decode |\n|---|---:|---:|---:|\n"
         .to_string();
     for line in lines {
