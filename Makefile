@@ -5,6 +5,7 @@
 #   make property the engine against the oracle alone, on as many generated logs as KAPPA_SEEDS says
 #   make verify   the long form: 1,000,000 events against the oracle, again as a replay, again under kill -9
 #   make bench    events per CPU-second on a real Kafka, beside the limits measured in the same run
+#   make dashboards   the dashboard, the alerts and the table of metrics against a run with a real Prometheus
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -18,7 +19,8 @@ export CARGO_TERM_COLOR ?= auto
 
 TEST_LOG := $(CARGO_TARGET_DIR)/test.log
 
-.PHONY: help demo test verify bench deps deps-build build fmt clippy doc architecture tests property deny clean
+.PHONY: help demo test verify bench dashboards deps deps-build deps-dashboards build fmt clippy doc architecture tests \
+    property deny clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -64,6 +66,10 @@ verify: deps build
 bench: deps build
 	cargo test --locked --test long -- bench
 
+# No Docker needed: the same programs with the same settings, in a folder that goes afterwards. About a minute.
+dashboards: deps-dashboards build
+	"$(HOME)/.cache/kappa/venv-dashboards/bin/python" scripts/dashboards
+
 # Licences, advisories and doubled libraries (cargo install cargo-deny).
 deny:
 	cargo deny check
@@ -73,6 +79,9 @@ deps:
 
 deps-build:
 	@scripts/deps.sh build
+
+deps-dashboards:
+	@scripts/deps.sh dashboards
 
 clean:
 	cargo clean
