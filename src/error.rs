@@ -16,6 +16,8 @@ pub enum ErrorKind {
     Stopped,
     /// Our own state could not be read or written (disk full, corruption): restart, then restore. Exit code 6.
     State,
+    /// Some of the user's own cases fail (`kappa test`): mend the topology, or what they expect. Exit code 7.
+    Unmet,
     /// A defect of Kappa. Exit code 1.
     Internal,
 }
@@ -62,9 +64,19 @@ impl Error {
         Self::new(ErrorKind::State, message)
     }
 
+    /// [`ErrorKind::Unmet`].
+    pub fn unmet(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Unmet, message)
+    }
+
     /// [`ErrorKind::Internal`].
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Internal, message)
+    }
+
+    /// The same error with the place before its message.
+    pub fn within(self, place: &str) -> Self {
+        Self { message: format!("{place}: {}", self.message), ..self }
     }
 
     /// What the caller must do.
@@ -81,6 +93,7 @@ impl Error {
             ErrorKind::Unavailable => 4,
             ErrorKind::Stopped => 5,
             ErrorKind::State => 6,
+            ErrorKind::Unmet => 7,
         }
     }
 }

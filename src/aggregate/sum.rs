@@ -26,6 +26,8 @@ enum Repr {
 
 /// Above every exponent of a small sum: marks a big one in the encoding.
 const BIG: i64 = 0x7fff;
+/// Above every number of 38 digits.
+const MAX_DECIMAL: u128 = 10u128.pow(38);
 /// Bits that a small sum may use, sign excluded.
 const SMALL_BITS: u32 = 126;
 
@@ -68,6 +70,95 @@ impl ExactSum {
     pub fn add(&mut self, x: f64) {
         let (m, exp) = split(x);
         self.add_scaled(m, exp);
+    }
+
+    /// Adds an integer.
+    pub fn add_integer(&mut self, n: i128) {
+        let zeros = n.trailing_zeros();
+        match n {
+            0 => {}
+            _ if n.unsigned_abs() >> zeros < 1 << SMALL_BITS => self.add_scaled(n >> zeros, zeros as i16),
+            _ => self.add_big(&BigInt::from(n), 0),
+        }
+    }
+
+    /// Adds the square of a finite double.
+    pub fn add_square(&mut self, x: f64) {
+        let (m, exp) = split(x);
+        // 53 bits squared are 106.
+        self.add_scaled(m * m, exp * 2);
+    }
+
+    /// Adds the square of an integer.
+    pub fn add_integer_square(&mut self, n: i128) {
+        match n.checked_mul(n).filter(|square| *square < 1 << SMALL_BITS) {
+            Some(square) => self.add_integer(square),
+            None => self.add_big(&(BigInt::from(n) * BigInt::from(n)), 0),
+        }
+    }
+
+    /// The sum as an integer of at most 38 digits; `None` when it is none.
+    pub fn integer(&self) -> Option<i128> {
+        let whole = match &self.0 {
+            Repr::Small { hi, lo, exp } if *exp >= 0 => {
+                let m = join(*hi, *lo);
+                let shifted = m.checked_shl(u32::try_from(*exp).ok()?)?;
+                (shifted >> *exp == m).then_some(shifted)
+            }
+            Repr::Small { .. } => None,
+            Repr::Big(big) if big.1 >= 0 => (&big.0 << big.1 as usize).to_i128(),
+            Repr::Big(_) => None,
+        };
+        whole.filter(|n| n.unsigned_abs() < MAX_DECIMAL)
+    }
+
+    /// `self` as an integer times a power of two.
+    fn big(&self) -> (BigInt, i64) {
+        match &self.0 {
+            Repr::Small { hi, lo, exp } => (BigInt::from(join(*hi, *lo)), i64::from(*exp)),
+            Repr::Big(big) => (big.0.clone(), i64::from(big.1)),
+        }
+    }
+
+    /// The sample variance of `n >= 2` numbers with this sum and this sum of squares: `(n Q - S^2) / (n (n - 1))`,
+    /// exact up to the one division. `None` beyond the largest double.
+    pub fn variance(&self, squares: &Self, n: u64) -> Option<f64> {
+        let ((s, s_exp), (q, q_exp)) = (self.big(), squares.big());
+        let low = q_exp.min(2 * s_exp);
+        let product: BigInt = (BigInt::from(n) * q) << (q_exp - low) as usize;
+        let square: BigInt = (&s * &s) << (2 * s_exp - low) as usize;
+        let above: BigInt = product - square;
+        // 64 bits more than the divisor has, so that the quotient's own rounding is beyond a double's.
+        let divisor = BigInt::from(n) * BigInt::from(n - 1);
+        let quotient: BigInt = (above << 192usize) / divisor;
+        let exp = i16::try_from(low - 192).ok()?;
+        let rounded = round_big(&quotient, exp);
+        rounded.is_finite().then_some(rounded + 0.0)
+    }
+
+    /// Multiplies by `2^by`, and drops what is below `2^least`.
+    pub fn shift(&mut self, by: i64, least: i16) {
+        let (exp, least) = (i64::from(self.exponent()).saturating_add(by), i64::from(least));
+        let drop = usize::try_from(least - exp).unwrap_or(0);
+        // No sum has that many bits: doubles span 2,100 of them.
+        let Ok(kept) = i16::try_from(exp.max(least)) else { return *self = Self::default() };
+        self.0 = match &self.0 {
+            Repr::Small { hi, lo, .. } => small(if drop < 127 { join(*hi, *lo) >> drop } else { 0 }, kept),
+            Repr::Big(big) => {
+                let m: BigInt = &big.0 >> drop.min(8192);
+                match m.to_i128() {
+                    Some(small_m) if m.bits() < u64::from(SMALL_BITS) => small(small_m, kept),
+                    _ => Repr::Big(Box::new((m, kept))),
+                }
+            }
+        };
+    }
+
+    fn exponent(&self) -> i16 {
+        match &self.0 {
+            Repr::Small { exp, .. } => *exp,
+            Repr::Big(big) => big.1,
+        }
     }
 
     /// Adds another sum.

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::codec::{Corrupt, Reader, put_bytes, put_i64};
+use super::codec::{Corrupt, Reader, put_bytes, put_i64, put_i128};
 
 /// A value that state may keep: an extreme, the newest, a key of a bucket.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -16,6 +16,27 @@ pub enum Value {
     /// Milliseconds since 1970.
     Time(i64),
     Str(Box<str>),
+    /// Without its scale, which the type says.
+    Decimal(Wide),
+}
+
+/// 128 bits in two halves: an `i128` would align every value that holds one to 16 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wide {
+    hi: i64,
+    lo: u64,
+}
+
+impl From<i128> for Wide {
+    fn from(n: i128) -> Self {
+        Self { hi: (n >> 64) as i64, lo: n as u64 }
+    }
+}
+
+impl From<Wide> for i128 {
+    fn from(wide: Wide) -> Self {
+        (Self::from(wide.hi) << 64) | Self::from(wide.lo)
+    }
 }
 
 impl Value {
@@ -31,6 +52,7 @@ impl Value {
             (Self::Double(a), Self::Double(b)) => a.total_cmp(b),
             (Self::Bool(a), Self::Bool(b)) => a.cmp(b),
             (Self::Str(a), Self::Str(b)) => a.as_bytes().cmp(b.as_bytes()),
+            (Self::Decimal(a), Self::Decimal(b)) => i128::from(*a).cmp(&i128::from(*b)),
             (a, b) => a.rank().cmp(&b.rank()),
         }
     }
@@ -43,7 +65,13 @@ impl Value {
             Self::Bool(_) => 3,
             Self::Time(_) => 4,
             Self::Str(_) => 5,
+            Self::Decimal(_) => 6,
         }
+    }
+
+    /// Bytes in memory beyond the value itself.
+    pub fn heap_bytes(&self) -> usize {
+        if let Self::Str(text) = self { text.len() } else { 0 }
     }
 
     /// Appends its bytes.
@@ -55,6 +83,7 @@ impl Value {
             Self::Double(x) => out.extend_from_slice(&x.to_le_bytes()),
             Self::Bool(b) => out.push(u8::from(*b)),
             Self::Str(s) => put_bytes(out, s.as_bytes()),
+            Self::Decimal(n) => put_i128(out, (*n).into()),
         }
     }
 
@@ -67,7 +96,23 @@ impl Value {
             3 => Self::Bool(input.byte()? != 0),
             4 => Self::Time(input.i64()?),
             5 => Self::Str(std::str::from_utf8(input.bytes()?).map_err(|_| Corrupt)?.into()),
+            6 => Self::Decimal(input.i128()?.into()),
             _ => return Err(Corrupt),
         })
+    }
+}
+
+/// Values are ordered within one type; a double is never NaN or -0.0, so equality is an equivalence.
+impl Eq for Value {}
+
+impl PartialOrd for Value {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Value {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.order(other)
     }
 }

@@ -21,6 +21,7 @@ mod schema;
 mod settings;
 mod signals;
 mod status;
+mod test;
 mod validate;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -40,6 +41,7 @@ Exit codes:
     4  Kafka, a store or the running process does not answer: wait and try again
     5  a record or the log cannot be processed under the rules: the task stopped at the position named
     6  our own state cannot be read or written: free the disk, then start again
+    7  kappa test: some cases failed: mend the topology, or what they expect
   130  interrupted before work began, or a second time";
 
 #[derive(Debug, Parser)]
@@ -55,6 +57,8 @@ enum Command {
     Run(run::Args),
     /// Check a topology, and name every problem in it
     Validate(validate::Args),
+    /// Run a topology's own cases: events in, expected rows and values out; needs no Kafka
+    Test(test::Args),
     /// Print the JSON Schema of topologies, for editors
     Schema(schema::Args),
     /// Show what a topology costs and does
@@ -89,6 +93,7 @@ fn dispatch(command: &Command) -> Result<()> {
     match command {
         Command::Run(args) => run::run(args),
         Command::Validate(args) => validate::run(args),
+        Command::Test(args) => test::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Get(args) => get::run(args),
@@ -129,7 +134,7 @@ mod tests {
     #[test]
     fn every_exit_code_is_documented() {
         use crate::error::ErrorKind::*;
-        for kind in [Internal, Configuration, Refused, Unavailable, Stopped, State] {
+        for kind in [Internal, Configuration, Refused, Unavailable, Stopped, State, Unmet] {
             let code = Error::new(kind, "").exit_code();
             let listed = |text: &str, mark: &str| text.lines().any(|line| line.trim_start().starts_with(mark));
             assert!(listed(EXIT_CODES, &format!("{code}  ")), "{kind:?} is not in the help");

@@ -27,7 +27,9 @@ pub fn plan_or_only(file: Option<&Path>) -> Result<Plan> {
 }
 
 fn only_in(folder: &Path) -> Result<PathBuf> {
-    let is_yaml = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+    let is_yaml = |path: &PathBuf| {
+        path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") && !is_cases(path)
+    };
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut found: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_yaml).collect();
     match (found.pop(), found.len()) {
@@ -37,6 +39,11 @@ fn only_in(folder: &Path) -> Result<PathBuf> {
             if found.is_none() { "none" } else { "several" }
         ))),
     }
+}
+
+/// Whether a file is named as one of cases of a topology, `shop.test.yaml`.
+pub fn is_cases(path: &Path) -> bool {
+    path.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with(".test"))
 }
 
 /// The entity of this name.
@@ -78,6 +85,7 @@ mod tests {
         assert!(only_in(folder.path()).unwrap_err().to_string().contains("holds none"));
         std::fs::write(folder.path().join("a.yaml"), "").unwrap();
         std::fs::write(folder.path().join("notes.md"), "").unwrap();
+        std::fs::write(folder.path().join("a.test.yaml"), "").unwrap();
         assert_eq!(only_in(folder.path()).unwrap(), folder.path().join("a.yaml"));
         std::fs::write(folder.path().join("b.yml"), "").unwrap();
         assert!(only_in(folder.path()).unwrap_err().to_string().contains("holds several"));

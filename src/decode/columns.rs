@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanBuilder, Float64Builder, Int64Builder, RecordBatch, StringBuilder, TimestampMillisecondBuilder,
+    ArrayRef, BooleanBuilder, Decimal128Builder, Float64Builder, Int64Builder, RecordBatch, StringBuilder,
+    TimestampMillisecondBuilder,
 };
-use arrow::datatypes::{DataType, Field as ArrowField, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::projection::{Row, Slot};
 
@@ -26,17 +27,21 @@ enum Column {
     Double(Float64Builder),
     Bool(BooleanBuilder),
     Time(TimestampMillisecondBuilder),
+    Decimal(Decimal128Builder),
 }
 
 impl Columns {
     /// Empty, with room for `rows`.
     pub fn new(schema: &Schema, rows: usize) -> Self {
-        let column = |field: &Arc<ArrowField>| match field.data_type() {
+        let column = |field: &Arc<Field>| match field.data_type() {
             DataType::Utf8 => Column::Text(StringBuilder::with_capacity(rows, rows * TEXT_GUESS)),
             DataType::Int64 => Column::Int(Int64Builder::with_capacity(rows)),
             DataType::Float64 => Column::Double(Float64Builder::with_capacity(rows)),
+            ty @ DataType::Decimal128(..) => {
+                Column::Decimal(Decimal128Builder::with_capacity(rows).with_data_type(ty.clone()))
+            }
             DataType::Boolean => Column::Bool(BooleanBuilder::with_capacity(rows)),
-            // A declared field has no other type.
+            // Declared fields have no other type.
             _ => Column::Time(TimestampMillisecondBuilder::with_capacity(rows).with_timezone("UTC")),
         };
         Self { columns: schema.fields().iter().map(column).collect(), rows: 0 }
@@ -55,6 +60,10 @@ impl Columns {
                 (Column::Time(column), Slot::Int(value)) => column.append_value(value),
                 (Column::Double(column), Slot::Double(value)) => column.append_value(value),
                 (Column::Bool(column), Slot::Bool(value)) => column.append_value(value),
+                (Column::Decimal(column), Slot::Decimal { hi, lo }) => {
+                    column.append_value((i128::from(hi) << 64) | i128::from(lo));
+                }
+                (Column::Decimal(column), _) => column.append_null(),
                 (Column::Int(column), _) => column.append_null(),
                 (Column::Time(column), _) => column.append_null(),
                 (Column::Double(column), _) => column.append_null(),
@@ -75,6 +84,7 @@ impl Columns {
                 Column::Double(mut column) => Arc::new(column.finish()),
                 Column::Bool(mut column) => Arc::new(column.finish()),
                 Column::Time(mut column) => Arc::new(column.finish()),
+                Column::Decimal(mut column) => Arc::new(column.finish()),
             }
         };
         RecordBatch::try_new(schema, self.columns.into_iter().map(array).collect())

@@ -305,6 +305,11 @@ impl<'a> Scanner<'a> {
 }
 
 impl Number<'_> {
+    /// As it stands in the text.
+    pub fn text(&self) -> &str {
+        self.raw
+    }
+
     /// Its value when it is written as an integer and within 64 bits; `-0` is 0.
     #[inline]
     pub fn int(&self) -> Option<i64> {

@@ -23,7 +23,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
 use crate::time::{MAX_EVENT_TIME, MIN_EVENT_TIME, Millis};
-use crate::topology::{Field, FieldSource, FieldType, SourcePlan};
+use crate::topology::{Field, FieldSource, FieldType, SourcePlan, schema_of};
 
 pub use owned::OwnedBatch;
 
@@ -110,7 +110,7 @@ impl Decoder {
             max_record_bytes: source.max_record_bytes,
             max_key_bytes: source.max_key_bytes,
             projection: Projection::new(&fields),
-            schema: source.schema(),
+            schema: schema_of(&fields),
             fields,
         }
     }
@@ -279,6 +279,7 @@ fn wrong_type(text: &str, field: &Field, at: usize) -> Outcome {
         FieldType::Bool => "true or false",
         FieldType::Timestamp(_) => "a timestamp as an integer",
         FieldType::TimestampText => "a timestamp as RFC 3339 text with an offset",
+        FieldType::Decimal { .. } => "a decimal number of the declared digits",
     };
     let name = &field.name;
     match &field.from {

@@ -5,7 +5,7 @@
 
 use super::instant;
 use super::json::{Fault, Literal, Scanner, Why};
-use crate::topology::{Field, FieldSource, FieldType};
+use crate::topology::{Field, FieldSource, FieldType, parse_decimal};
 
 /// What one record holds for one declared field.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -20,6 +20,11 @@ pub(super) enum Slot<'a> {
     Int(i64),
     Double(f64),
     Bool(bool),
+    /// Without its scale; in two halves, which keep a slot small.
+    Decimal {
+        hi: i64,
+        lo: u64,
+    },
     /// A value of another type than declared, at this byte of the value (or the Kafka key, or the header).
     Wrong(usize),
 }
@@ -281,6 +286,15 @@ fn read<'a>(
         (b'-' | b'0'..=b'9', FieldType::Timestamp(unit)) => {
             scanner.number()?.int().and_then(|count| instant::from_count(count, unit)).map_or(wrong, Slot::Int)
         }
+        (b'-' | b'0'..=b'9', FieldType::Decimal { precision, scale }) => {
+            decimal(scanner.number()?.text(), precision, scale).unwrap_or(wrong)
+        }
+        (b'"', FieldType::Decimal { precision, scale }) => {
+            let literal = scanner.string()?;
+            // A plain decimal: nobody escapes digits, and an exponent belongs to numbers.
+            let plain = literal.plain && !literal.raw.contains(['e', 'E']);
+            Some(literal.raw).filter(|_| plain).and_then(|raw| decimal(raw, precision, scale)).unwrap_or(wrong)
+        }
         (b't', FieldType::Bool) => scanner.word(b"true").map(|()| Slot::Bool(true))?,
         (b'f', FieldType::Bool) => scanner.word(b"false").map(|()| Slot::Bool(false))?,
         (b'n', _) => scanner.word(b"null").map(|()| Slot::Null)?,
@@ -296,6 +310,11 @@ fn text<'a>(literal: Literal<'a>, scratch: &mut String) -> Option<Slot<'a>> {
     }
     let from = scratch.len();
     if literal.unescape(scratch) { Some(Slot::Unescaped(from, scratch.len())) } else { None }
+}
+
+fn decimal<'a>(text: &str, precision: u8, scale: u8) -> Option<Slot<'a>> {
+    let number = parse_decimal(text, precision, scale)?;
+    Some(Slot::Decimal { hi: (number >> 64) as i64, lo: number as u64 })
 }
 
 fn time_text(literal: Literal<'_>) -> Option<i64> {

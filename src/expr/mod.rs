@@ -9,6 +9,7 @@
 //! subqueries here: those are the topology's own words.
 
 mod compile;
+mod functions;
 mod normal;
 mod syntax;
 #[cfg(test)]
@@ -21,10 +22,11 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, new_empty_array, new_null_array};
 use arrow::compute::concat;
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
 
 use normal::Normal;
+pub use syntax::NOW;
 
 /// Names one compiled expression of an [`ExprSet`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -50,7 +52,8 @@ pub struct ExprProblem {
 /// The values of every expression over a batch.
 #[derive(Debug)]
 pub struct Evaluated {
-    /// One array an expression, by id: Utf8, Int64, Float64 (finite, no -0.0), Boolean or Timestamp(ms, "UTC").
+    /// One array an expression, by id: Utf8, Int64, Float64 (finite, no -0.0), Boolean, Timestamp(ms, "UTC") or
+    /// Decimal128; lists and maps where the declared fields hold them.
     pub columns: Vec<ArrayRef>,
     /// (expression, row) of every value that failed and is null for it, in the order of expressions, then rows.
     pub failures: Vec<(ExprId, u32)>,
@@ -79,6 +82,26 @@ impl ExprSet {
         self.exprs.push(compiled);
         self.by_text.insert(canonical, id);
         Ok(id)
+    }
+
+    /// Adds a field after those declared: expressions added from now on may read it.
+    pub fn declare(&mut self, field: Field) {
+        let fields = self.schema.fields().iter().cloned().chain([Arc::new(field)]);
+        self.schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    }
+
+    /// Evaluates one expression over columns of the first declared fields, among which are all that it reads; also
+    /// answers the rows that failed and are null for it.
+    ///
+    /// # Errors
+    /// A text: the columns are of other types or lengths.
+    pub fn evaluate_one(&self, id: ExprId, columns: &[ArrayRef], rows: usize) -> Result<(ArrayRef, Vec<u32>), String> {
+        let schema = Arc::new(Schema::new(self.schema.fields()[..columns.len()].to_vec()));
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let batch = RecordBatch::try_new_with_options(schema, columns.to_vec(), &options)
+            .map_err(|error| format!("columns do not fit the declared fields: {error}"))?;
+        let mut failed = Vec::new();
+        Ok((self.exprs[id.0].evaluate(&batch, &mut failed), failed))
     }
 
     /// How many expressions there are; their ids are 0 to this.

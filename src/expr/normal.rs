@@ -1,7 +1,8 @@
-//! From any type that DataFusion gives to one of the engine's five: Utf8, Int64, Float64, Boolean, Timestamp(ms, UTC).
+//! From any type that DataFusion gives to one of the engine's: Utf8, Int64, Float64, Boolean, Timestamp(ms, UTC), Decimal128;
+//! lists and maps stay as they are.
 //!
 //! Always holds of a normal array: no NaN, no infinity, no -0.0, no time finer than a millisecond (floored). A value
-//! that does not fit is null and reported. What has no natural place among the five (intervals, lists, bytes) is
+//! that does not fit is null and reported. What has no natural place among them (intervals, bytes) is
 //! refused when the expression is compiled.
 
 use std::sync::Arc;
@@ -37,6 +38,9 @@ impl Normal {
     pub(super) fn of(from: &DataType) -> Option<Self> {
         Some(match from {
             DataType::Utf8 | DataType::Int64 | DataType::Boolean => Self::AsIs(from.clone()),
+            DataType::Decimal128(_, scale) if *scale >= 0 => Self::AsIs(from.clone()),
+            // Only where declared: what a feature shows is normal already.
+            DataType::List(_) | DataType::Map(..) => Self::AsIs(from.clone()),
             DataType::Utf8View | DataType::LargeUtf8 => Self::Cast(DataType::Utf8),
             DataType::Float64 | DataType::Float32 | DataType::Float16 => Self::Cast(DataType::Float64),
             DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 => Self::Instant,

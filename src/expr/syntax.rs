@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use arrow::datatypes::Schema;
 use datafusion::common::DataFusionError;
 use datafusion::common::utils::datafusion_strsim::normalized_levenshtein;
+use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::Volatility;
 use datafusion::prelude::SessionConfig;
@@ -27,8 +28,15 @@ pub(super) static PLANNER: LazyLock<SessionState> = LazyLock::new(|| {
     // Fields are found as they are declared: `userId` is not `userid`. Functions are found in any case all the same.
     parser.enable_ident_normalization = false;
     parser.map_string_types_to_utf8view = false;
-    SessionStateBuilder::new_with_default_features().with_config(config).build()
+    let mut state = SessionStateBuilder::new_with_default_features().with_config(config).build();
+    for function in super::functions::all() {
+        state.register_udf(function).expect("a function under a new name registers");
+    }
+    state
 });
+
+/// The name of the field that holds the clock, where expressions may look at it: `now()` reads it.
+pub const NOW: &str = "now()";
 
 /// A syntax tree whose every name is known.
 pub(super) struct Parsed {
@@ -90,6 +98,12 @@ impl VisitorMut for Names<'_> {
         {
             *expr = Expr::Identifier(ident.clone());
         }
+        if let Expr::Function(function) = expr
+            && self.schema.index_of(NOW).is_ok()
+            && function.to_string().eq_ignore_ascii_case(NOW)
+        {
+            *expr = Expr::Identifier(Ident::with_quote('"', NOW));
+        }
         match expr {
             Expr::Identifier(ident) => self.field(ident),
             Expr::CompoundIdentifier(idents) => self.path(idents),
@@ -120,6 +134,11 @@ impl VisitorMut for Names<'_> {
 }
 
 impl Names<'_> {
+    /// Whether the fields are features, and the clock beside them.
+    fn is_over_features(&self) -> bool {
+        self.schema.index_of(NOW).is_ok()
+    }
+
     fn refuse(&self, at: Location, message: String, remedy: impl Into<String>) -> Judged {
         let at = byte_offset(self.sql, at);
         ControlFlow::Break(Box::new(ExprProblem { at, message, remedy: remedy.into() }))
@@ -130,15 +149,18 @@ impl Names<'_> {
             self.fields.push(index);
             return ControlFlow::Continue(());
         }
-        let message = format!("unknown field `{}`", ident.value);
-        let declared = self.schema.fields().iter().map(|field| field.name().as_str());
+        let derived = self.is_over_features();
+        let message = format!("unknown {} `{}`", if derived { "feature" } else { "field" }, ident.value);
+        let declared = self.schema.fields().iter().map(|field| field.name().as_str()).filter(|name| *name != NOW);
         let near = near(&ident.value, declared.clone());
         let list = declared.collect::<Vec<_>>().join(", ");
+        let all = if derived { "It can read" } else { "The declared fields are" };
         let remedy = match near {
-            Some(name) => format!("did you mean `{name}`? The declared fields are: {list}"),
+            Some(name) => format!("did you mean `{name}`? {all}: {list}"),
             None if ident.quote_style == Some('"') => {
-                format!("text goes in single quotes: '{}'. The declared fields are: {list}", ident.value)
+                format!("text goes in single quotes: '{}'. {all}: {list}", ident.value)
             }
+            None if derived => format!("use the entity's features, and what is derived above: {list}"),
             None => format!("declare it in the source's schema, or use one of: {list}"),
         };
         self.refuse(ident.span.start, message, remedy)
@@ -149,6 +171,7 @@ impl Names<'_> {
         let at = idents.first().map_or_else(Location::empty, |ident| ident.span.start);
         let remedy = match self.schema.index_of(&path) {
             Ok(_) => format!("a declared name with a dot goes in double quotes: \"{path}\""),
+            Err(_) if self.is_over_features() => "use the features of the same entity, by their names".into(),
             Err(_) => "declare the nested value as a field of its own in the source's schema".into(),
         };
         self.refuse(at, format!("unknown field `{path}`"), remedy)
@@ -171,6 +194,11 @@ impl Names<'_> {
         }
         match scalar.signature().volatility {
             Volatility::Immutable => ControlFlow::Continue(()),
+            _ if self.is_over_features() => self.refuse(
+                at,
+                format!("`{name}` may answer differently each time, so that a replay would not give the same values"),
+                "compute from the features alone; the current time is `now()`, with `on: read` only",
+            ),
             _ => self.refuse(
                 at,
                 format!("`{name}` may answer differently each time, so that a replay would not give the same values"),
@@ -198,7 +226,10 @@ impl Names<'_> {
         self.refuse(
             at,
             format!("`{name}` is about many records, but an expression is about one"),
-            "aggregate with the feature's own key (count, sum, avg, min, max, last) and its `window`",
+            match self.is_over_features() {
+                true => "make it a feature, and read that here",
+                false => "aggregate with the feature's own key, like count, sum or last, and its `window`",
+            },
         )
     }
 }

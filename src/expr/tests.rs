@@ -178,7 +178,7 @@ fn a_cast_that_fails_is_null_for_its_record_alone() {
 }
 
 #[test]
-fn every_type_becomes_one_of_five() {
+fn every_type_becomes_one_that_the_engine_knows() {
     let type_of = |sql: &str| {
         let mut set = ExprSet::new(schema());
         let id = set.add(sql).unwrap_or_else(|problem| panic!("{sql}: {problem:?}"));
@@ -190,8 +190,8 @@ fn every_type_becomes_one_of_five() {
         ("cast(qty / 9223372036854775807 as int)", DataType::Int64),
         ("cast(1 as smallint)", DataType::Int64),
         ("cast(price / 1e308 as real)", DataType::Float64),
-        ("cast(1.5 as decimal(5, 2))", DataType::Float64),
-        ("cast(15 as decimal(5, 0))", DataType::Int64),
+        ("cast(1.5 as decimal(5, 2))", DataType::Decimal128(5, 2)),
+        ("cast(15 as decimal(5, 0))", DataType::Decimal128(5, 0)),
         ("arrow_cast(event, 'Utf8View')", DataType::Utf8),
         ("arrow_cast(event, 'LargeUtf8')", DataType::Utf8),
         ("cast(event as varchar)", DataType::Utf8),
@@ -226,7 +226,6 @@ fn every_type_becomes_one_of_five() {
     );
     for (sql, found) in [
         ("null", "null"),
-        ("[1, 2]", "List"),
         ("interval '1 day'", "Interval"),
         ("arrow_cast(event, 'Binary')", "Binary"),
     ] {

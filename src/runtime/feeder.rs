@@ -23,6 +23,12 @@ pub struct Feeder {
     pub patience: Option<Duration>,
 }
 
+/// When the brokers were asked about the topic last, and when they answered.
+struct Looks {
+    asked: Instant,
+    answered: Instant,
+}
+
 impl Feeder {
     /// Polls until the run stops.
     pub fn run(mut self) {
@@ -34,26 +40,33 @@ impl Feeder {
     }
 
     fn work(&mut self) -> Result<()> {
-        let (mut asked, mut answered) = (Instant::now(), Instant::now());
+        let mut looks = Looks { asked: Instant::now(), answered: Instant::now() };
         while !self.shared.stopping() {
             for polled in self.source.poll(POLL, Duration::from_millis(100))? {
                 let (partition, command) = match polled {
                     Polled::Records(batch) => (batch.partition(), Command::Records(batch)),
                     Polled::Eof { partition, next_offset } => (partition, Command::End { partition, next_offset }),
                 };
-                self.give(partition, command);
+                self.give(partition, command, &mut looks)?;
             }
-            if asked.elapsed() >= Duration::from_secs(1) {
-                match self.look() {
-                    Ok(()) => answered = Instant::now(),
-                    Err(error) if error.kind() == ErrorKind::Unavailable && self.waits(answered) => {
-                        tracing::warn!("{error}; trying again");
-                    }
-                    Err(error) => return Err(error),
-                }
-                asked = Instant::now();
-            }
+            self.look_on_time(&mut looks)?;
         }
+        Ok(())
+    }
+
+    /// Looks once a second, also while a worker holds the source back: then the lag grows, and that must show.
+    fn look_on_time(&self, looks: &mut Looks) -> Result<()> {
+        if looks.asked.elapsed() < Duration::from_secs(1) {
+            return Ok(());
+        }
+        match self.look() {
+            Ok(()) => looks.answered = Instant::now(),
+            Err(error) if error.kind() == ErrorKind::Unavailable && self.waits(looks.answered) => {
+                tracing::warn!("{error}; trying again");
+            }
+            Err(error) => return Err(error),
+        }
+        looks.asked = Instant::now();
         Ok(())
     }
 
@@ -62,15 +75,17 @@ impl Feeder {
     }
 
     /// Waits for room: a worker that is behind holds the source back.
-    fn give(&self, partition: i32, mut command: Command) {
-        let Some(worker) = self.workers.get(&partition) else { return };
+    fn give(&self, partition: i32, mut command: Command, looks: &mut Looks) -> Result<()> {
+        let Some(worker) = self.workers.get(&partition) else { return Ok(()) };
         while !self.shared.stopping() {
             match worker.try_send(command) {
-                Ok(()) | Err(TrySendError::Disconnected(_)) => return,
+                Ok(()) | Err(TrySendError::Disconnected(_)) => break,
                 Err(TrySendError::Full(back)) => command = back,
             }
             std::thread::sleep(Duration::from_micros(500));
+            self.look_on_time(looks)?;
         }
+        Ok(())
     }
 
     /// Shows positions to lag tools, hears the ends, and sees a changed number of partitions.

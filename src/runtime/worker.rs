@@ -245,9 +245,7 @@ impl Worker {
                 refresh(running, &self.plan, &self.shared, &self.jobs)?;
                 running.refreshed = Instant::now();
             }
-            if running.measured.elapsed() >= Duration::from_secs(1) {
-                measure(running, &self.shared);
-            }
+            measure_on_time(running, &self.shared);
         }
         Ok(())
     }
@@ -313,7 +311,9 @@ fn refresh(running: &mut Running, plan: &Plan, shared: &Shared, jobs: &Sender<Jo
 }
 
 fn end_epoch(running: &mut Running, shared: &Shared, metrics: &Metrics, entities: &[EntityMetrics]) -> Result<()> {
-    while !running.outbox.wait_for_room(Duration::from_millis(200)) && !shared.stopping() {}
+    while !running.outbox.wait_for_room(Duration::from_millis(200)) && !shared.stopping() {
+        measure_on_time(running, shared);
+    }
     let began = running.epoch_began.take();
     let epoch = running.task.end_epoch()?;
     count_rows(&epoch, entities);
@@ -326,10 +326,15 @@ fn end_epoch(running: &mut Running, shared: &Shared, metrics: &Metrics, entities
         metrics.epoch_seconds.observe_since(began);
     }
     show(running, shared);
+    measure_on_time(running, shared);
+    Ok(())
+}
+
+/// A task that waits is measured all the same: its lag grows.
+fn measure_on_time(running: &mut Running, shared: &Shared) {
     if running.measured.elapsed() >= Duration::from_secs(1) {
         measure(running, shared);
     }
-    Ok(())
 }
 
 fn count_rows(epoch: &Epoch, entities: &[EntityMetrics]) {

@@ -43,7 +43,7 @@ pub struct Epoch {
 pub struct EntityRows {
     /// Index in the plan's entities.
     pub entity: usize,
-    /// [`ROW_COLUMNS`], then one column a feature in the topology's order, each of its `ValueType`'s Arrow type.
+    /// [`ROW_COLUMNS`], then those of `EntityPlan::columns`, each of its `OutputType`'s Arrow type.
     pub rows: RecordBatch,
 }
 

@@ -217,24 +217,24 @@ impl<S: Store + std::fmt::Debug> StoreDebug for S {
     }
 }
 
-struct WindowChunks<'a, 'b> {
+struct QueueChunks<'a, 'b> {
     access: &'a mut ChunkAccess<'b>,
-    window: u16,
+    queue: u16,
 }
 
 impl EntityChunks for ChunkAccess<'_> {
-    fn window(&mut self, window: usize) -> impl Chunks + '_ {
-        WindowChunks { window: window as u16, access: self }
+    fn queue(&mut self, queue: usize) -> impl Chunks + '_ {
+        QueueChunks { queue: queue as u16, access: self }
     }
 }
 
-impl WindowChunks<'_, '_> {
+impl QueueChunks<'_, '_> {
     fn key(&self, first: Millis) -> Vec<u8> {
-        Key::Chunk { entity: self.access.entity, id: self.access.id, window: self.window, first }.bytes()
+        Key::Chunk { entity: self.access.entity, id: self.access.id, window: self.queue, first }.bytes()
     }
 }
 
-impl Chunks for WindowChunks<'_, '_> {
+impl Chunks for QueueChunks<'_, '_> {
     fn put(&mut self, first: Millis, bytes: Vec<u8>) {
         let key = self.key(first);
         let changed = self.access.overlay.changed.entry(key).or_insert(Changed { bytes: None, stored: false });

@@ -1,19 +1,31 @@
 //! A batch's columns as the fold reads them: downcast once, then one index a record.
 
 use arrow::array::{
-    Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray,
+    Array, ArrayRef, BooleanArray, Decimal128Array, Float64Array, Int64Array, RecordBatch, StringArray,
+    TimestampMillisecondArray,
 };
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
 
 use super::program::Program;
 use crate::aggregate::Input;
 use crate::error::{Error, Result};
 use crate::expr::ExprId;
-use crate::topology::EntityPlan;
 
 /// The inputs of one entity's program over a batch.
 #[derive(Debug)]
 pub struct InputColumns<'a> {
-    inputs: Vec<(Option<&'a BooleanArray>, Values<'a>)>,
+    inputs: Vec<InputColumn<'a>>,
+    /// The conditions of its windows since one.
+    conditions: Vec<&'a BooleanArray>,
+}
+
+#[derive(Debug)]
+struct InputColumn<'a> {
+    filter: Option<&'a BooleanArray>,
+    values: Values<'a>,
+    /// The buckets' texts.
+    buckets: Option<StringArray>,
 }
 
 #[derive(Debug)]
@@ -24,6 +36,18 @@ enum Values<'a> {
     Bool(&'a BooleanArray),
     Time(&'a TimestampMillisecondArray),
     Str(&'a StringArray),
+    Decimal(&'a Decimal128Array),
+}
+
+/// What a record brings to an input.
+#[derive(Debug, Clone, Copy)]
+pub enum Entry<'a> {
+    /// Its condition is not true.
+    Out,
+    /// It passes the condition; its input, or its bucket, is null.
+    Null,
+    /// The input, and the bucket's text (empty where there are none).
+    In(Input<'a>, &'a str),
 }
 
 impl<'a> InputColumns<'a> {
@@ -33,28 +57,50 @@ impl<'a> InputColumns<'a> {
     /// Internal: an expression has a type that the plan does not give it.
     pub fn new(program: &Program, columns: &'a [ArrayRef]) -> Result<Self> {
         let inputs = program.inputs.iter().map(|input| {
-            let filter = input.filter.map(|id| condition(columns, id)).transpose()?;
-            Ok((filter, input.value.map_or(Ok(Values::Record), |id| values(columns, id))?))
+            Ok(InputColumn {
+                filter: input.filter.map(|id| condition(columns, id)).transpose()?,
+                values: input.value.map_or(Ok(Values::Record), |id| values(columns, id))?,
+                buckets: input.bucket.map(|id| texts(columns, id)).transpose()?,
+            })
         });
-        Ok(Self { inputs: inputs.collect::<Result<_>>()? })
+        let conditions = program.sinces.iter().map(|since| condition(columns, since.condition));
+        Ok(Self { inputs: inputs.collect::<Result<_>>()?, conditions: conditions.collect::<Result<_>>()? })
     }
 
-    /// Input `index` of the record at `row`; `None` when its condition is not true or it is null.
+    /// Whether the record at `row` meets the condition of window `index` since one.
+    pub fn condition(&self, index: usize, row: usize) -> bool {
+        is_true(self.conditions[index], row)
+    }
+
+    /// Input `index` of the record at `row`.
     #[inline]
-    pub fn input(&self, index: usize, row: usize) -> Option<Input<'a>> {
-        let (filter, values) = &self.inputs[index];
+    pub fn entry(&self, index: usize, row: usize) -> Entry<'_> {
+        let InputColumn { filter, values, buckets } = &self.inputs[index];
         if filter.is_some_and(|filter| !is_true(filter, row)) {
-            return None;
+            return Entry::Out;
         }
-        match values {
+        let bucket = match buckets {
+            None => "",
+            Some(buckets) if buckets.is_valid(row) => buckets.value(row),
+            Some(_) => return Entry::Null,
+        };
+        let input = match values {
             Values::Record => Some(Input::Record),
             Values::Int(array) => array.is_valid(row).then(|| Input::Int(array.value(row))),
             Values::Double(array) => array.is_valid(row).then(|| Input::Double(array.value(row))),
             Values::Bool(array) => array.is_valid(row).then(|| Input::Bool(array.value(row))),
             Values::Time(array) => array.is_valid(row).then(|| Input::Time(array.value(row))),
             Values::Str(array) => array.is_valid(row).then(|| Input::Str(array.value(row))),
-        }
+            Values::Decimal(array) => array.is_valid(row).then(|| Input::Decimal(array.value(row).into())),
+        };
+        input.map_or(Entry::Null, |input| Entry::In(input, bucket))
     }
+}
+
+/// A column as text: strings, int64 in decimal, `true` and `false`.
+fn texts(columns: &[ArrayRef], id: ExprId) -> Result<StringArray> {
+    let text = |column: &ArrayRef| cast(column, &DataType::Utf8).ok()?.as_any().downcast_ref().cloned();
+    columns.get(id.0).and_then(text).ok_or_else(|| mistyped(id))
 }
 
 /// Whether a condition is true for a record; null is not.
@@ -82,6 +128,7 @@ fn values(columns: &[ArrayRef], id: ExprId) -> Result<Values<'_>> {
         .or_else(|| any.downcast_ref().map(Values::Str))
         .or_else(|| any.downcast_ref().map(Values::Time))
         .or_else(|| any.downcast_ref().map(Values::Bool))
+        .or_else(|| any.downcast_ref().map(Values::Decimal))
         .ok_or_else(|| mistyped(id))
 }
 
@@ -99,13 +146,13 @@ enum KeyPart<'a> {
 }
 
 impl<'a> KeyColumn<'a> {
-    /// The key fields of `entity` in a batch of declared fields.
+    /// The key made of these fields of a batch.
     ///
     /// # Errors
     /// Internal: a key field is neither string nor int64.
-    pub fn new(entity: &EntityPlan, fields: &'a RecordBatch) -> Result<Self> {
+    pub fn new(key: &[usize], fields: &'a RecordBatch) -> Result<Self> {
         let part = |field: &usize| key_part(fields, *field);
-        Ok(Self { parts: entity.key.iter().map(part).collect::<Result<_>>()?, text: Vec::new() })
+        Ok(Self { parts: key.iter().map(part).collect::<Result<_>>()?, text: Vec::new() })
     }
 
     /// The key's text at `row`: the field's own, or a JSON list without blanks; `None` when a part is null.

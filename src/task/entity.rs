@@ -5,13 +5,13 @@
 
 use smallvec::SmallVec;
 
-use super::columns::InputColumns;
-use super::program::{Place, Program, Target};
-use crate::aggregate::codec::{Corrupt, Reader, put_i64};
-use crate::aggregate::{Acc, Change};
-use crate::error::Result;
+use super::columns::{Entry, InputColumns};
+use super::program::{Due, Place, Program, Reading};
+use super::shown::Shown;
+use crate::aggregate::{Acc, Change, Item};
+use crate::error::{Error, Result};
 use crate::time::Millis;
-use crate::window::{Chunks, Extremes, Sessions, Tiles};
+use crate::window::{Chunks, Extremes, Joined, Last, Sessions, Since, Stack, Tiles, Tumbling};
 
 /// No time: before everything.
 pub const NEVER: Millis = i64::MIN;
@@ -37,16 +37,31 @@ pub struct EntityState {
     pub last_row: Option<LastRow>,
     /// When its next timer is due; `None` when nothing will change by itself.
     pub timer: Option<Millis>,
-    lifetime: SmallVec<[Acc; 2]>,
-    tiles: SmallVec<[Tiles; 1]>,
-    extremes: SmallVec<[Extremes; 1]>,
-    sessions: SmallVec<[Sessions; 1]>,
+    pub(super) windows: Windows,
+}
+
+/// An entity's windows, place by place as its program has them.
+#[derive(Debug, Clone)]
+pub(super) struct Windows {
+    pub lifetime: SmallVec<[Acc; 2]>,
+    pub tiles: SmallVec<[Tiles; 1]>,
+    pub extremes: SmallVec<[Extremes; 1]>,
+    pub stacks: Vec<Stack>,
+    pub sessions: SmallVec<[Sessions; 1]>,
+    pub tumblings: Vec<Tumbling>,
+    pub sinces: Vec<Since>,
+    pub lasts: Vec<Last>,
 }
 
 /// Opens the sealed chunks of one entity's windows.
 pub trait EntityChunks {
-    /// Those of tile queue `window`.
-    fn window(&mut self, window: usize) -> impl Chunks + '_;
+    /// Those of one window.
+    fn queue(&mut self, queue: usize) -> impl Chunks + '_;
+}
+
+/// The number of a stack's chunks: those of tiles come before.
+fn stack_queue(program: &Program, stack: usize) -> usize {
+    program.tiles.len() + stack
 }
 
 impl EntityState {
@@ -58,10 +73,7 @@ impl EntityState {
             known_at: NEVER,
             last_row: None,
             timer: None,
-            lifetime: program.lifetime.iter().map(|kind| kind.empty()).collect(),
-            tiles: program.tiles.iter().map(Tiles::new).collect(),
-            extremes: program.extremes.iter().map(|_| Extremes::default()).collect(),
-            sessions: program.sessions.iter().map(|_| Sessions::default()).collect(),
+            windows: Windows::new(program),
         }
     }
 
@@ -75,7 +87,7 @@ impl EntityState {
     /// `watermark` is the partition's after the record; timers `<= T` have fired.
     ///
     /// # Errors
-    /// State: a sealed chunk cannot be read.
+    /// State: a sealed chunk cannot be read. Stopped: the bound `horizon_records` is passed.
     pub fn fold(
         &mut self,
         program: &Program,
@@ -86,62 +98,22 @@ impl EntityState {
         self.newest = self.newest.max(record.t);
         self.kafka_time = self.kafka_time.max(record.kafka_time);
         let at = self.at(record.watermark);
-        let mut due = false;
-        let joined = self.join_sessions(program, record, at);
+        let before = self.compared(program, at);
+        let mut due = self.windows.move_borders(program, columns, record)?;
+        let joined = self.windows.join_sessions(program, record, at);
         for (index, input) in program.inputs.iter().enumerate() {
-            let Some(value) = columns.input(index, record.row) else { continue };
+            let Entry::In(value, bucket) = columns.entry(index, record.row) else { continue };
+            let item = Item { input: value, bucket, t: record.t, offset: record.offset };
             for target in &input.targets {
-                let when = (record.t, record.offset);
-                let change = match target.place {
-                    Place::Lifetime(i) => self.lifetime[i].add(value, record.t, record.offset),
-                    Place::Tiles(i, partial) if program.tiles[i].leaves_at(record.t) > at => {
-                        self.tiles[i].add(&program.tiles[i], partial, value, when, &mut chunks.window(i))?
-                    }
-                    Place::Extreme(i) if program.extremes[i].leaves_at(record.t) > at => {
-                        let differs = self.extremes[i].add(&program.extremes[i], value, when);
-                        Change { value: differs, set: true }
-                    }
-                    // Too old for this window, and perhaps young enough for another.
-                    Place::Tiles(..) | Place::Extreme(_) => Change::default(),
-                    Place::Session(i, aggregate) => {
-                        let change = self.sessions[i].add(joined[i].place, aggregate, value, when);
-                        if joined[i].by_change { change } else { Change::default() }
-                    }
-                };
-                due |= target.is_due(change);
+                due |= target.due.by(self.windows.add(program, target.place, &item, at, &joined, chunks)?);
             }
         }
+        due |= self.windows.add_last(program, columns, record);
         due |= joined.iter().enumerate().any(|(i, joined)| {
-            !joined.by_change && joined.place.is_newest && self.session_differs(program, i, &joined.before, at)
+            !joined.by_change && joined.run.is_newest && self.windows.session_differs(program, i, &joined.before, at)
         });
         self.timer = self.next_timer(program, at);
-        Ok(due)
-    }
-
-    /// Lets the record join its run in every session window.
-    fn join_sessions(&mut self, program: &Program, record: &Applied, at: Millis) -> SmallVec<[Joined; 1]> {
-        let sessions = program.sessions.iter().zip(&mut self.sessions);
-        let join = |(spec, sessions): (_, &mut Sessions)| {
-            let was_shown = sessions.current(spec, at).is_some();
-            // Only then can inputs of other records enter with this one.
-            let whole = !was_shown || sessions.has_several_runs();
-            let before = sessions.current(spec, at).filter(|_| whole).map(SmallVec::from).unwrap_or_default();
-            let place = sessions.touch(spec, record.t, record.oldest_accepted);
-            Joined { place, by_change: !whole && place.is_newest, before }
-        };
-        sessions.map(join).collect()
-    }
-
-    /// Whether a row is due for what a session shows now, against what it showed before; nothing: it was over.
-    fn session_differs(&self, program: &Program, index: usize, before: &[Acc], at: Millis) -> bool {
-        let spec = &program.sessions[index];
-        let Some(now) = self.sessions[index].current(spec, at) else { return false };
-        now.iter().enumerate().any(|(aggregate, acc)| {
-            let empty = spec.kinds[aggregate].empty();
-            let before = before.get(aggregate).unwrap_or(&empty);
-            let change = Change { value: !acc.shows_the_same(before), set: acc != before };
-            program.target(Place::Session(index, aggregate)).is_due(change)
-        })
+        Ok(due || before != self.compared(program, at))
     }
 
     /// Fires the timer at `tau`; answers whether a row is due.
@@ -149,122 +121,65 @@ impl EntityState {
     /// # Errors
     /// State: a sealed chunk cannot be read.
     pub fn fire(&mut self, program: &Program, tau: Millis, chunks: &mut impl EntityChunks) -> Result<bool> {
-        let mut due = false;
-        for (i, (spec, tiles)) in program.tiles.iter().zip(&mut self.tiles).enumerate() {
-            if tiles.next_timer(spec) == Some(tau) {
-                tiles.expire(spec, tau, &mut chunks.window(i), |partial, change| {
-                    due |= program.target(Place::Tiles(i, partial)).is_due(change);
-                })?;
-            }
+        if self.forget_at(program) == Some(tau) {
+            return self.forget(program, tau, chunks);
         }
-        for (spec, extremes) in program.extremes.iter().zip(&mut self.extremes) {
-            due |= extremes.expire(spec, tau);
-        }
-        for (i, (spec, sessions)) in program.sessions.iter().zip(&self.sessions).enumerate() {
-            if sessions.next_timer(spec, tau - 1) == Some(tau) {
-                let accs = sessions.current(spec, tau - 1).unwrap_or_default();
-                due |= accs.iter().enumerate().any(|(aggregate, acc)| {
-                    !acc.is_empty() && program.target(Place::Session(i, aggregate)).is_due(leaving(acc))
-                });
-            }
-        }
+        let before = self.compared(program, tau - 1);
+        let due = self.windows.expire(program, tau, chunks)?;
         self.timer = self.next_timer(program, tau);
+        Ok(due || before != self.compared(program, tau))
+    }
+
+    /// Empties the entity at `tau`; answers whether it showed anything.
+    fn forget(&mut self, program: &Program, tau: Millis, chunks: &mut impl EntityChunks) -> Result<bool> {
+        let shows = |reading: &Reading| self.shown(program, reading, tau - 1).0 != reading.empty;
+        let holds = |reading: &Reading| self.acc(program, reading.place, tau - 1).is_some();
+        let due = |reading: &Reading| if reading.exact { shows(reading) } else { holds(reading) };
+        let due = program.readings.iter().any(due);
+        self.windows.clear(program, chunks)?;
+        (self.newest, self.timer) = (NEVER, None);
         Ok(due)
     }
 
-    fn next_timer(&self, program: &Program, at: Millis) -> Option<Millis> {
-        let tiles = program.tiles.iter().zip(&self.tiles).filter_map(|(spec, tiles)| tiles.next_timer(spec));
-        let extremes = program.extremes.iter().zip(&self.extremes).filter_map(|(spec, kept)| kept.next_timer(spec));
-        let sessions = program.sessions.iter().zip(&self.sessions).filter_map(|(spec, runs)| runs.next_timer(spec, at));
-        tiles.chain(extremes).chain(sessions).min()
+    fn forget_at(&self, program: &Program) -> Option<Millis> {
+        program.forget_after.filter(|_| self.newest != NEVER).map(|after| self.newest + after)
     }
 
-    /// The accumulator at a place, at the law's `at`; `None` where a session is over.
-    pub fn acc(&self, program: &Program, place: Place, at: Millis) -> Option<&Acc> {
-        match place {
-            Place::Lifetime(i) => self.lifetime.get(i),
-            Place::Tiles(i, partial) => self.tiles[i].totals().get(partial),
-            Place::Session(i, aggregate) => self.sessions[i].current(&program.sessions[i], at)?.get(aggregate),
-            Place::Extreme(_) => None,
+    fn next_timer(&self, program: &Program, at: Millis) -> Option<Millis> {
+        self.windows.next_timer(program, at).into_iter().chain(self.forget_at(program)).min()
+    }
+
+    /// What a feature shows at the law's `at`, and whether that is null for a bound or an overflow.
+    pub fn shown(&self, program: &Program, reading: &Reading, at: Millis) -> (Shown, bool) {
+        if let Place::Extreme(index) = reading.place {
+            return match self.windows.extremes[index].value() {
+                value if value.is_null() => (reading.empty.clone(), false),
+                value => (Shown::Value(value.clone()), false),
+            };
         }
+        match self.acc(program, reading.place, at) {
+            Some(acc) => {
+                let shown = reading.output.show(acc, at);
+                let lost = shown == Shown::Null && reading.output.null_is_lost();
+                (shown, lost)
+            }
+            None => (reading.empty.clone(), false),
+        }
+    }
+
+    /// The accumulator at a place, at the law's `at`; `None` where nothing is in it.
+    pub fn acc(&self, program: &Program, place: Place, at: Millis) -> Option<&Acc> {
+        self.windows.acc(program, place, at).filter(|acc| !acc.is_empty())
     }
 
     /// The answer of an extreme's window.
     pub fn extreme(&self, index: usize) -> &crate::aggregate::Value {
-        self.extremes[index].value()
+        self.windows.extremes[index].value()
     }
 
-    /// Appends its bytes.
-    pub fn encode(&self, program: &Program, out: &mut Vec<u8>) {
-        put_i64(out, self.newest);
-        put_i64(out, self.kafka_time.wrapping_sub(self.newest));
-        put_i64(
-            out,
-            self.timer.map_or(0, |timer| timer.wrapping_sub(self.newest).wrapping_add(i64::from(timer >= self.newest))),
-        );
-        match self.last_row {
-            None => out.push(0),
-            Some(row) => {
-                out.push(1);
-                put_i64(out, self.known_at.wrapping_sub(self.newest));
-                put_i64(out, row.event_time.wrapping_sub(self.newest));
-                put_i64(out, row.offset);
-                put_i64(out, i64::from(row.sequence));
-                put_i64(out, row.ordinal);
-            }
-        }
-        self.lifetime.iter().for_each(|acc| acc.encode(out));
-        self.tiles.iter().for_each(|tiles| tiles.encode(out));
-        for (spec, extremes) in program.extremes.iter().zip(&self.extremes) {
-            extremes.encode(spec, out);
-        }
-        self.sessions.iter().for_each(|sessions| sessions.encode(out));
-    }
-
-    /// Reads what [`Self::encode`] wrote.
-    ///
-    /// # Errors
-    /// [`Corrupt`] when the bytes are not of this program.
-    pub fn decode(program: &Program, bytes: &[u8]) -> Result<Self, Corrupt> {
-        let mut input = Reader::new(bytes);
-        let input = &mut input;
-        let newest = input.i64()?;
-        let kafka_time = input.i64()?.wrapping_add(newest);
-        let timer = match input.i64()? {
-            0 => None,
-            later if later > 0 => Some(newest.wrapping_add(later - 1)),
-            earlier => Some(newest.wrapping_add(earlier)),
-        };
-        let (known_at, last_row) = match input.byte()? {
-            0 => (NEVER, None),
-            _ => {
-                let known_at = input.i64()?.wrapping_add(newest);
-                let event_time = input.i64()?.wrapping_add(newest);
-                let offset = input.i64()?;
-                let sequence = input.i64()?.try_into().map_err(|_| Corrupt)?;
-                (known_at, Some(LastRow { event_time, offset, sequence, ordinal: input.i64()? }))
-            }
-        };
-        let lifetime = program.lifetime.iter().map(|kind| kind.decode(input)).collect::<Result<_, _>>()?;
-        let tiles = program.tiles.iter().map(|spec| Tiles::decode(spec, input)).collect::<Result<_, _>>()?;
-        let extremes = program.extremes.iter().map(|spec| Extremes::decode(spec, input)).collect::<Result<_, _>>()?;
-        let sessions = program.sessions.iter().map(|spec| Sessions::decode(spec, input)).collect::<Result<_, _>>()?;
-        if input.remaining() > 0 {
-            return Err(Corrupt);
-        }
-        Ok(Self { newest, kafka_time, known_at, last_row, timer, lifetime, tiles, extremes, sessions })
-    }
-
-    /// Bytes in memory, approximately.
-    pub fn bytes(&self) -> usize {
-        let spilled = |len: usize, inline: usize, size: usize| if len > inline { len * size } else { 0 };
-        size_of::<Self>()
-            + spilled(self.lifetime.len(), 2, size_of::<Acc>())
-            + spilled(self.tiles.len(), 1, size_of::<Tiles>())
-            + self.tiles.iter().map(Tiles::heap_bytes).sum::<usize>()
-            + spilled(self.extremes.len(), 1, size_of::<Extremes>())
-            + self.extremes.iter().map(Extremes::heap_bytes).sum::<usize>()
-            + self.sessions.iter().map(Sessions::heap_bytes).sum::<usize>()
+    /// The values that are compared to see whether a row is due.
+    fn compared(&self, program: &Program, at: Millis) -> SmallVec<[Shown; 4]> {
+        program.compared.iter().map(|reading| self.shown(program, &program.readings[*reading], at).0).collect()
     }
 }
 
@@ -284,8 +199,8 @@ pub struct Applied {
 
 /// How a record has joined a session window's runs.
 #[derive(Debug)]
-struct Joined {
-    place: crate::window::Place,
+struct JoinedRun {
+    run: Joined,
     /// What the record's own input changes is all that changes.
     by_change: bool,
     /// Otherwise: what was shown before; empty when the session was over.
@@ -294,20 +209,203 @@ struct Joined {
 
 /// What it changes when a whole aggregate leaves.
 fn leaving(acc: &Acc) -> Change {
-    let sum_was_zero = acc.int_sum() == Some(0);
+    let sum_was_zero = acc.int_sum() == Some(0) || acc.decimal_sum() == Some(0);
     Change { value: !sum_was_zero, set: true }
 }
 
-impl Target {
-    fn is_due(&self, change: Change) -> bool {
+impl Due {
+    fn by(self, change: Change) -> bool {
         (self.exact && change.value) || (self.inexact && change.set)
     }
 }
 
-impl Program {
-    /// The target at a place.
-    pub fn target(&self, place: Place) -> Target {
-        let targets = self.inputs.iter().flat_map(|input| &input.targets);
-        targets.copied().find(|target| target.place == place).unwrap_or(Target { place, exact: false, inexact: false })
+impl Windows {
+    fn new(program: &Program) -> Self {
+        Self {
+            lifetime: program.lifetime.iter().map(|kind| kind.empty()).collect(),
+            tiles: program.tiles.iter().map(Tiles::new).collect(),
+            extremes: program.extremes.iter().map(|_| Extremes::default()).collect(),
+            stacks: program.stacks.iter().map(Stack::new).collect(),
+            sessions: program.sessions.iter().map(|_| Sessions::default()).collect(),
+            tumblings: program.tumblings.iter().map(|_| Tumbling::default()).collect(),
+            sinces: program.sinces.iter().map(|since| Since::new(&since.spec)).collect(),
+            lasts: program.lasts.iter().map(|last| Last::new(&last.spec)).collect(),
+        }
+    }
+
+    /// Windows since a condition, before the record is folded: the newest record that meets it moves the border.
+    fn move_borders(&mut self, program: &Program, columns: &InputColumns<'_>, record: &Applied) -> Result<bool> {
+        let mut due = false;
+        for (i, (window, since)) in program.sinces.iter().zip(&mut self.sinces).enumerate() {
+            since.settle(record.oldest_accepted);
+            if since.kept() >= program.horizon_records {
+                return Err(Error::stopped(format!(
+                    "a window since a condition keeps {} records one by one, the bound horizon_records: raise it in \
+                     the topology, or make lateness and grace shorter",
+                    since.kept()
+                )));
+            }
+            if columns.condition(i, record.row) {
+                let before = SmallVec::<[Acc; 2]>::from(since.totals());
+                since.border(&window.spec, (record.t, record.offset));
+                let differs = before.iter().zip(since.totals()).map(|(before, now)| before != now);
+                due |= differs.enumerate().any(|(p, differs)| differs && program.due(Place::Since(i, p)).inexact);
+            }
+        }
+        Ok(due)
+    }
+
+    /// Lets the record join its run in every session window.
+    fn join_sessions(&mut self, program: &Program, record: &Applied, at: Millis) -> SmallVec<[JoinedRun; 1]> {
+        let sessions = program.sessions.iter().zip(&mut self.sessions);
+        let join = |(spec, sessions): (_, &mut Sessions)| {
+            let was_shown = sessions.current(spec, at).is_some();
+            // Only then can inputs of other records enter with this one.
+            let whole = !was_shown || sessions.has_several_runs();
+            let before = sessions.current(spec, at).filter(|_| whole).map(SmallVec::from).unwrap_or_default();
+            let run = sessions.touch(spec, record.t, record.oldest_accepted);
+            JoinedRun { run, by_change: !whole && run.is_newest, before }
+        };
+        sessions.map(join).collect()
+    }
+
+    /// Folds one input at one place.
+    fn add(
+        &mut self,
+        program: &Program,
+        place: Place,
+        item: &Item<'_>,
+        at: Millis,
+        joined: &[JoinedRun],
+        chunks: &mut impl EntityChunks,
+    ) -> Result<Change> {
+        Ok(match place {
+            Place::Lifetime(i) => self.lifetime[i].add(item),
+            Place::Tiles(i, partial) if program.tiles[i].leaves_at(item.t) > at => {
+                self.tiles[i].add(&program.tiles[i], partial, item, &mut chunks.queue(i))?
+            }
+            Place::Extreme(i) if program.extremes[i].leaves_at(item.t) > at => {
+                Change { value: self.extremes[i].add(&program.extremes[i], item), set: true }
+            }
+            Place::Stack(i) if program.stacks[i].leaves_at(item.t) > at => {
+                self.stacks[i].add(&program.stacks[i], item, &mut chunks.queue(stack_queue(program, i)))?;
+                Change::SET
+            }
+            Place::Session(i, partial) => {
+                let change = self.sessions[i].add(joined[i].run, partial, item);
+                if joined[i].by_change { change } else { Change::default() }
+            }
+            Place::Tumbling(i, partial) if program.tumblings[i].holds(item.t, at) => {
+                let shown = self.tumblings[i].add(&program.tumblings[i], partial, item, at);
+                Change { value: false, set: shown }
+            }
+            Place::Since(i, partial) => Change { value: false, set: self.sinces[i].add(partial, item) },
+            // Too old for this window, and perhaps young enough for another; the last N are folded by themselves.
+            Place::Tiles(..) | Place::Extreme(_) | Place::Stack(_) | Place::Tumbling(..) | Place::Last(..) => {
+                Change::default()
+            }
+        })
+    }
+
+    /// Folds the record into the windows over the last `N`.
+    fn add_last(&mut self, program: &Program, columns: &InputColumns<'_>, record: &Applied) -> bool {
+        let mut due = false;
+        let (t, offset) = (record.t, record.offset);
+        for (i, (window, last)) in program.lasts.iter().zip(&mut self.lasts).enumerate() {
+            let changed = match columns.entry(window.input, record.row) {
+                Entry::Out => false,
+                Entry::Null => last.add(&window.spec, (t, offset), None),
+                Entry::In(input, bucket) => {
+                    last.add(&window.spec, (t, offset), Some(&Item { input, bucket, t, offset }))
+                }
+            };
+            due |= changed && (0..window.spec.kinds.len()).any(|p| program.due(Place::Last(i, p)).inexact);
+        }
+        due
+    }
+
+    /// Whether a row is due for what a session shows now, against what it showed before; nothing: it was over.
+    fn session_differs(&self, program: &Program, index: usize, before: &[Acc], at: Millis) -> bool {
+        let spec = &program.sessions[index];
+        let Some(now) = self.sessions[index].current(spec, at) else { return false };
+        now.iter().enumerate().any(|(aggregate, acc)| {
+            let empty = spec.kinds[aggregate].empty();
+            let before = before.get(aggregate).unwrap_or(&empty);
+            let change = Change { value: !acc.shows_the_same(before), set: acc != before };
+            program.due(Place::Session(index, aggregate)).by(change)
+        })
+    }
+
+    /// Takes away what leaves at `tau`; answers whether a row is due for it.
+    fn expire(&mut self, program: &Program, tau: Millis, chunks: &mut impl EntityChunks) -> Result<bool> {
+        let mut due = false;
+        for (i, (spec, tiles)) in program.tiles.iter().zip(&mut self.tiles).enumerate() {
+            if tiles.next_timer(spec) == Some(tau) {
+                tiles.expire(spec, tau, &mut chunks.queue(i), |partial, change| {
+                    due |= program.due(Place::Tiles(i, partial)).by(change);
+                })?;
+            }
+        }
+        for (i, (spec, extremes)) in program.extremes.iter().zip(&mut self.extremes).enumerate() {
+            due |= extremes.expire(spec, tau) && program.due(Place::Extreme(i)).exact;
+        }
+        for (i, (spec, stack)) in program.stacks.iter().zip(&mut self.stacks).enumerate() {
+            if stack.next_timer(spec) == Some(tau) {
+                let left = stack.expire(spec, tau, &mut chunks.queue(stack_queue(program, i)))?;
+                due |= left && program.due(Place::Stack(i)).inexact;
+            }
+        }
+        for (i, (spec, sessions)) in program.sessions.iter().zip(&self.sessions).enumerate() {
+            if sessions.next_timer(spec, tau - 1) == Some(tau) {
+                let accs = sessions.current(spec, tau - 1).unwrap_or_default();
+                due |= accs.iter().enumerate().any(|(aggregate, acc)| {
+                    !acc.is_empty() && program.due(Place::Session(i, aggregate)).by(leaving(acc))
+                });
+            }
+        }
+        for (i, (spec, tumbling)) in program.tumblings.iter().zip(&mut self.tumblings).enumerate() {
+            if tumbling.next_timer(spec, tau - 1) == Some(tau) {
+                let shown = [tumbling.current(spec, tau - 1), tumbling.current(spec, tau)];
+                let holds = |p: usize| shown.iter().flatten().any(|accs| !accs[p].is_empty());
+                due |= (0..spec.kinds.len()).any(|p| holds(p) && program.due(Place::Tumbling(i, p)).inexact);
+                tumbling.expire(spec, tau);
+            }
+        }
+        Ok(due)
+    }
+
+    fn next_timer(&self, program: &Program, at: Millis) -> Option<Millis> {
+        let tiles = program.tiles.iter().zip(&self.tiles).filter_map(|(spec, tiles)| tiles.next_timer(spec));
+        let extremes = program.extremes.iter().zip(&self.extremes).filter_map(|(spec, kept)| kept.next_timer(spec));
+        let stacks = program.stacks.iter().zip(&self.stacks).filter_map(|(spec, stack)| stack.next_timer(spec));
+        let sessions = program.sessions.iter().zip(&self.sessions).filter_map(|(spec, runs)| runs.next_timer(spec, at));
+        let tumblings =
+            program.tumblings.iter().zip(&self.tumblings).filter_map(|(spec, all)| all.next_timer(spec, at));
+        tiles.chain(extremes).chain(stacks).chain(sessions).chain(tumblings).min()
+    }
+
+    fn acc(&self, program: &Program, place: Place, at: Millis) -> Option<&Acc> {
+        match place {
+            Place::Lifetime(i) => self.lifetime.get(i),
+            Place::Tiles(i, partial) => self.tiles[i].totals().get(partial),
+            Place::Stack(i) => Some(self.stacks[i].total()),
+            Place::Session(i, aggregate) => self.sessions[i].current(&program.sessions[i], at)?.get(aggregate),
+            Place::Tumbling(i, partial) => self.tumblings[i].current(&program.tumblings[i], at)?.get(partial),
+            Place::Since(i, partial) => self.sinces[i].totals().get(partial),
+            Place::Last(i, partial) => self.lasts[i].totals().get(partial),
+            Place::Extreme(_) => None,
+        }
+    }
+
+    /// Forgets everything, sealed chunks too.
+    fn clear(&mut self, program: &Program, chunks: &mut impl EntityChunks) -> Result<()> {
+        for (i, (spec, tiles)) in program.tiles.iter().zip(&mut self.tiles).enumerate() {
+            tiles.clear(spec, &mut chunks.queue(i))?;
+        }
+        for (i, (spec, stack)) in program.stacks.iter().zip(&mut self.stacks).enumerate() {
+            stack.clear(spec, &mut chunks.queue(stack_queue(program, i)))?;
+        }
+        *self = Self::new(program);
+        Ok(())
     }
 }

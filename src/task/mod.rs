@@ -5,18 +5,22 @@
 //! A crash between two epochs loses nothing: the log is read again from the stored position. Where an epoch ends
 //! decides no value: that is a test.
 
+mod builder;
 mod cache;
 mod columns;
+mod derived;
 mod entity;
+mod entity_codec;
 mod lifecycle;
 mod lookahead;
 mod meta;
 mod program;
 mod rows;
+mod shown;
 mod step;
 mod timers;
 
 pub use lookahead::{OnlineRows, Published};
 pub use meta::{Counts, Meta, Pending};
-pub use rows::{data_type, row_schema};
+pub use rows::row_schema;
 pub use step::{Limits, Task};

@@ -2,19 +2,18 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, BinaryBuilder, BooleanBuilder, Float64Builder, Int32Builder, Int64Builder, RecordBatch, StringBuilder,
-    TimestampMillisecondBuilder,
-};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::array::{ArrayRef, BinaryBuilder, Int32Builder, Int64Builder, RecordBatch, StringBuilder};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
+use super::builder::ColumnBuilder;
+use super::derived::Derived;
 use super::entity::EntityState;
-use super::program::{Output, Place, Program, Reading};
-use crate::aggregate::{Acc, Value};
+use super::program::{Place, Program, Reading};
+use super::shown::Shown;
 use crate::error::{Error, Result};
 use crate::state::{DEAD_LETTER_COLUMNS, ROW_COLUMNS};
 use crate::time::Millis;
-use crate::topology::{EntityPlan, ValueType};
+use crate::topology::EntityPlan;
 
 /// What a row says besides the features.
 #[derive(Debug, Clone, Copy)]
@@ -36,43 +35,12 @@ pub struct RowBuilder {
     offsets: Int64Builder,
     sequences: Int32Builder,
     ordinals: Int64Builder,
-    features: Vec<FeatureBuilder>,
+    features: Vec<ColumnBuilder>,
+    derived: Derived,
     rows: usize,
     bytes: usize,
-    /// Integer sums beyond 64 bits and double sums beyond the largest double, shown as null.
+    /// Values that are null for a sum out of range, or for a bound that is passed.
     pub overflows: u64,
-}
-
-#[derive(Debug)]
-enum FeatureBuilder {
-    Int(Int64Builder),
-    Double(Float64Builder),
-    Bool(BooleanBuilder),
-    Time(TimestampMillisecondBuilder),
-    Str(StringBuilder),
-}
-
-/// The Arrow type of a value.
-pub fn data_type(ty: ValueType) -> DataType {
-    match ty {
-        ValueType::String => DataType::Utf8,
-        ValueType::Int64 => DataType::Int64,
-        ValueType::Double => DataType::Float64,
-        ValueType::Bool => DataType::Boolean,
-        ValueType::Timestamp => DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
-    }
-}
-
-fn builder(ty: ValueType) -> FeatureBuilder {
-    match ty {
-        ValueType::String => FeatureBuilder::Str(StringBuilder::new()),
-        ValueType::Int64 => FeatureBuilder::Int(Int64Builder::new()),
-        ValueType::Double => FeatureBuilder::Double(Float64Builder::new()),
-        ValueType::Bool => FeatureBuilder::Bool(BooleanBuilder::new()),
-        ValueType::Timestamp => {
-            FeatureBuilder::Time(TimestampMillisecondBuilder::new().with_data_type(data_type(ValueType::Timestamp)))
-        }
-    }
 }
 
 /// The columns of an entity's rows: [`ROW_COLUMNS`], then its features.
@@ -85,7 +53,7 @@ pub fn row_schema(entity: &EntityPlan) -> SchemaRef {
         };
         Field::new(*name, ty, false)
     });
-    let features = entity.features.iter().map(|f| Field::new(&f.name, data_type(f.output_type), true));
+    let features = entity.columns().map(|(name, ty)| Field::new(name, ty.data_type(), true));
     Arc::new(Schema::new(head.chain(features).collect::<Vec<_>>()))
 }
 
@@ -100,7 +68,8 @@ impl RowBuilder {
             offsets: Int64Builder::new(),
             sequences: Int32Builder::new(),
             ordinals: Int64Builder::new(),
-            features: entity.features.iter().map(|feature| builder(feature.output_type)).collect(),
+            features: entity.features.iter().map(|feature| ColumnBuilder::new(&feature.output_type)).collect(),
+            derived: Derived::new(entity),
             rows: 0,
             bytes: 0,
             overflows: 0,
@@ -130,16 +99,10 @@ impl RowBuilder {
         self.sequences.append_value(head.sequence);
         self.ordinals.append_value(head.ordinal);
         for (column, reading) in self.features.iter_mut().zip(&program.readings) {
-            match reading.place {
-                Place::Extreme(index) => column.push_value(state.extreme(index)),
-                place => {
-                    let acc = state.acc(program, place, head.event_time);
-                    self.overflows += u64::from(column.push_acc(reading, acc));
-                }
-            }
+            self.overflows += u64::from(push(column, program, reading, state, head.event_time));
         }
         self.rows += 1;
-        self.bytes += key.len() + 44 + 9 * self.features.len();
+        self.bytes += key.len() + 44 + self.features.iter_mut().map(ColumnBuilder::pushed_bytes).sum::<usize>();
         Ok(())
     }
 
@@ -156,70 +119,32 @@ impl RowBuilder {
             Arc::new(self.sequences.finish()),
             Arc::new(self.ordinals.finish()),
         ];
-        columns.extend(self.features.iter_mut().map(FeatureBuilder::finish));
+        let features = self.features.iter_mut().map(ColumnBuilder::finish).collect::<Result<Vec<_>>>()?;
+        columns.extend(self.derived.with(features, self.rows)?);
         (self.rows, self.bytes) = (0, 0);
         RecordBatch::try_new(Arc::clone(&self.schema), columns)
             .map_err(|e| Error::internal(format!("feature rows do not form a batch: {e}")))
     }
 }
 
-impl FeatureBuilder {
-    fn push_value(&mut self, value: &Value) {
-        match (self, value) {
-            (Self::Int(column), Value::Int(n)) => column.append_value(*n),
-            (Self::Double(column), Value::Double(x)) => column.append_value(*x),
-            (Self::Bool(column), Value::Bool(b)) => column.append_value(*b),
-            (Self::Time(column), Value::Time(t)) => column.append_value(*t),
-            (Self::Str(column), Value::Str(s)) => column.append_value(s),
-            (column, _) => column.push_null(),
-        }
-    }
-
-    fn push_null(&mut self) {
-        match self {
-            Self::Int(column) => column.append_null(),
-            Self::Double(column) => column.append_null(),
-            Self::Bool(column) => column.append_null(),
-            Self::Time(column) => column.append_null(),
-            Self::Str(column) => column.append_null(),
-        }
-    }
-
-    /// Appends what a feature reads from an accumulator; `None` is an empty one. Answers whether it overflowed.
-    fn push_acc(&mut self, reading: &Reading, acc: Option<&Acc>) -> bool {
-        match (self, reading.output, acc) {
-            (Self::Int(column), Output::Count, acc) => column.append_value(acc.map_or(0, Acc::count) as i64),
-            (Self::Int(column), Output::IntSum, acc) => {
-                let sum = acc.map_or(Some(0), Acc::int_sum);
-                column.append_option(sum);
-                return sum.is_none();
+/// Appends what a feature shows; answers whether it is null for a bound or an overflow.
+fn push(column: &mut ColumnBuilder, program: &Program, reading: &Reading, state: &EntityState, at: Millis) -> bool {
+    match reading.place {
+        Place::Extreme(index) => match state.extreme(index) {
+            value if value.is_null() => column.push(&reading.empty),
+            value => column.push_value(value),
+        },
+        place => match state.acc(program, place, at) {
+            None => column.push(&reading.empty),
+            Some(acc) if column.push_plain(&reading.output, acc) => {}
+            Some(acc) => {
+                let shown = reading.output.show(acc, at);
+                column.push(&shown);
+                return shown == Shown::Null && reading.output.null_is_lost();
             }
-            (Self::Double(column), Output::DoubleSum, acc) => {
-                let sum = match acc {
-                    Some(Acc::Double { sum, .. }) => sum.value(),
-                    _ => Some(0.0),
-                };
-                column.append_option(sum);
-                return sum.is_none();
-            }
-            (Self::Double(column), Output::Mean, acc) => column.append_option(acc.and_then(Acc::mean)),
-            (column, _, Some(Acc::Min(value) | Acc::Max(value) | Acc::Newest { value, .. })) => {
-                column.push_value(value)
-            }
-            (column, ..) => column.push_null(),
-        }
-        false
+        },
     }
-
-    fn finish(&mut self) -> ArrayRef {
-        match self {
-            Self::Int(column) => Arc::new(column.finish()),
-            Self::Double(column) => Arc::new(column.finish()),
-            Self::Bool(column) => Arc::new(column.finish()),
-            Self::Time(column) => Arc::new(column.finish()),
-            Self::Str(column) => Arc::new(column.finish()),
-        }
-    }
+    false
 }
 
 /// Dead letters, being written: the columns of [`DEAD_LETTER_COLUMNS`].

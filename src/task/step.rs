@@ -16,7 +16,7 @@ use crate::expr::Evaluated;
 use crate::state::Batch;
 use crate::state::keys::Key;
 use crate::time::Millis;
-use crate::topology::Plan;
+use crate::topology::{EntityPlan, Plan};
 
 /// Heads fetched together.
 const FETCH: usize = 512;
@@ -87,18 +87,16 @@ impl Task {
     pub fn step(&mut self, raw: &dyn RawBatch, decoded: &Decoded, evaluated: &Evaluated, from: usize) -> Result<usize> {
         let plan = Arc::clone(&self.plan);
         let programs = Arc::clone(&self.programs);
-        let key = |entity| KeyColumn::new(entity, &decoded.rows);
+        let key = |entity: &EntityPlan| KeyColumn::new(&entity.key, &decoded.rows);
         let mut failures: Vec<u32> = evaluated.failures.iter().map(|(_, row)| *row).collect();
         failures.sort_unstable();
-        let mut partition_entity = plan.entities[0].clone();
-        partition_entity.key.truncate(1);
         let mut input = Input {
             raw,
             decoded,
             filter: plan.source.filter.map(|id| condition(&evaluated.columns, id)).transpose()?,
             columns: programs.iter().map(|p| InputColumns::new(p, &evaluated.columns)).collect::<Result<_>>()?,
             keys: plan.entities.iter().map(key).collect::<Result<_>>()?,
-            partition_key: key(&partition_entity)?,
+            partition_key: KeyColumn::new(&[plan.source.partition_field], &decoded.rows)?,
             failures,
         };
         self.fetch(&mut input, from)?;
@@ -313,7 +311,11 @@ impl Task {
             id: &entry.id,
         };
         let columns = &input.columns[usize::from(entry.entity)];
-        let due = entry.state.fold(program, columns, record, &mut chunks)?;
+        let due = entry.state.fold(program, columns, record, &mut chunks).map_err(|error| {
+            let (topic, name) = (&self.plan.source.topic, &self.plan.entities[usize::from(entry.entity)].name);
+            let id = String::from_utf8_lossy(&entry.id);
+            error.within(&format!("{topic}, partition {}, offset {}, {name} `{id}`", self.partition, record.offset))
+        })?;
         if let Some(tau) = entry.state.timer.filter(|tau| before != Some(*tau)) {
             self.timers.set(tau, entry.entity, &entry.id);
         }

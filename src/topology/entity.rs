@@ -1,19 +1,24 @@
 //! The entities: their keys, and the one field with which all keys begin.
 //!
 //! Always holds for the plan that comes out: every key begins with the partition field, key fields are string or int64
-//! and never nulled on error, and no online key can be that of two entities, whatever their ids are. Entities whose key begins with another field
-//! are refused here: they need a topic that is partitioned by it.
+//! and never nulled on error, and no online key can be that of two entities, whatever their ids are. Entities whose key
+//! begins with another field are refused here: they need a topic that is partitioned by it.
+
+use std::sync::Arc;
 
 use super::keys::{self, is_path_name};
-use super::plan::{EntityPlan, Field, FieldType};
+use super::plan::{EntityPlan, Field};
 use super::source::SourceRead;
+use super::types::FieldType;
 use super::walk::{Section, Walk};
 use super::yaml::{Mapping, Mark, Node, Scalar};
-use crate::time::Millis;
+use crate::time::{Millis, Span};
 
 /// Defaults, which are also in docs/topology.md.
 pub(super) const DEFAULT_ONLINE_KEY: &str = "features:{id}";
 pub(super) const DEFAULT_EMPTY_TTL: Millis = 86_400_000;
+pub(super) const DEFAULT_HORIZON_RECORDS: u32 = 100_000;
+const MAX_HORIZON_RECORDS: u32 = 10_000_000;
 
 /// That of every entity but the first: an id can hold anything, so it may not begin with `features:`. No name has a dot.
 fn default_online_key(entity: &str) -> String {
@@ -25,6 +30,7 @@ pub(super) struct EntityRead {
     pub plan: EntityPlan,
     name: Mark,
     key: Mark,
+    forget_at: Option<Mark>,
     online_key: Option<Mark>,
 }
 
@@ -65,6 +71,11 @@ impl Walk {
             Some((key, node)) => self.features(&place, key, node, &key_names),
             None => vec![],
         };
+        let derived = self.derived(&section, &features, &key_names);
+        let forget_after = section
+            .get("forget_after")
+            .and_then(|(_, node)| Some((node.mark(), self.positive(&section, "forget_after")?)));
+        let horizon_records = self.count(&section, "horizon_records", 1..=MAX_HORIZON_RECORDS).flatten();
         let online_key = self.online_key(&section);
         let history = self.one_of(&section, "history", &["on", "off"]) != Some("off");
         let empty_ttl = self.positive(&section, "empty_ttl").unwrap_or(DEFAULT_EMPTY_TTL);
@@ -76,8 +87,19 @@ impl Walk {
             empty_ttl,
             history,
             features,
+            derived: derived.derived,
+            derived_exprs: Arc::new(derived.exprs),
+            forget_after: forget_after.map(|(_, after)| after),
+            horizon_records: horizon_records.unwrap_or(DEFAULT_HORIZON_RECORDS) as usize,
         };
-        Some(EntityRead { plan, name: name.mark, key: key_at, online_key: online_key.map(|scalar| scalar.mark) })
+        let forget_at = forget_after.map(|(at, _)| at);
+        Some(EntityRead {
+            plan,
+            name: name.mark,
+            key: key_at,
+            forget_at,
+            online_key: online_key.map(|scalar| scalar.mark),
+        })
     }
 
     /// The key's fields; those with problems are left out.
@@ -112,7 +134,7 @@ impl Walk {
 
     fn key_field(&mut self, part: &Scalar, place: &str, field: &Field) {
         if !matches!(field.ty, FieldType::String | FieldType::Int64) {
-            let found = format!("key field `{}` is {}", field.name, field.ty.name());
+            let found = format!("key field `{}` is {}", field.name, field.ty);
             self.problem(part.mark, place, found, "a key is string or int64: declare the field so, or choose another");
         }
         if field.null_on_error {
@@ -160,6 +182,19 @@ impl Walk {
             self.problem(entity.key, &format!("entity `{}`", entity.plan.name), found, remedy);
         }
         Some(field)
+    }
+
+    /// Notes the entities that would be emptied before their late records have come.
+    pub fn forgetting(&mut self, entities: &[EntityRead], grace: Millis) {
+        for entity in entities {
+            let (Some(after), Some(at)) = (entity.plan.forget_after, entity.forget_at) else { continue };
+            if after <= grace {
+                let found =
+                    format!("forget_after {} is not longer than the source's grace {}", Span(after), Span(grace));
+                let remedy = "write a longer one: what the grace lets in would come to an emptied entity";
+                self.problem(at, &format!("entity `{}`", entity.plan.name), found, remedy);
+            }
+        }
     }
 
     /// Notes the entities of which an online key can be another's.

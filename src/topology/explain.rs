@@ -22,7 +22,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::plan::{Aggregate, EntityPlan, FeaturePlan, FieldSource, Plan, ValueType, Window};
+use super::plan::{Aggregate, DerivedOn, DerivedPlan, EntityPlan, FeaturePlan, FieldSource, Plan, Window};
+use super::types::{OutputType, ValueType};
 use crate::expr::ExprId;
 use crate::time::Span;
 
@@ -64,7 +65,7 @@ pub struct SourceExplained {
 pub struct Column {
     pub name: String,
     #[serde(rename = "type")]
-    pub ty: &'static str,
+    pub ty: String,
     pub from: String,
     /// Empty: it is judged, and nothing reads it.
     pub used_by: Vec<String>,
@@ -87,6 +88,8 @@ pub struct EntityExplained {
     /// The pattern of the history table's path; null for `history: off`.
     pub history: Option<String>,
     pub features: Vec<FeatureExplained>,
+    pub derived: Vec<DerivedExplained>,
+    pub forget_after: Option<String>,
     pub tiles: Vec<Tiles>,
     pub timers_at_most: u64,
     pub state_bytes: StateBytes,
@@ -106,6 +109,17 @@ pub struct FeatureExplained {
     pub ty: String,
     pub accumulator_bytes: u64,
     pub fingerprint: String,
+}
+
+/// A derived feature.
+#[derive(Debug, Clone, Serialize)]
+pub struct DerivedExplained {
+    pub name: String,
+    pub sql: String,
+    /// `row` or `read`.
+    pub on: &'static str,
+    #[serde(rename = "type")]
+    pub ty: String,
 }
 
 /// One queue of tiles, shared by the features of the same size and slide.
@@ -177,6 +191,10 @@ fn expression_uses(plan: &Plan) -> BTreeMap<ExprId, Vec<String>> {
             let name = format!("{}.{}", entity.name, feature.name);
             note(feature.input, format!("{name} {}", feature.aggregate));
             note(feature.filter, format!("{name} where"));
+            note(feature.by.map(|by| by.bucket), format!("{name} by"));
+            if let Window::Since { condition } = feature.window {
+                note(Some(condition), format!("{name} since"));
+            }
         }
     }
     uses
@@ -197,7 +215,7 @@ fn columns(plan: &Plan, uses: &BTreeMap<ExprId, Vec<String>>) -> Vec<Column> {
             FieldSource::Key => "Kafka key".to_string(),
             FieldSource::Header(name) => format!("header: {name}"),
         };
-        Column { name: field.name.clone(), ty: field.ty.name(), from, used_by }
+        Column { name: field.name.clone(), ty: field.ty.to_string(), from, used_by }
     };
     plan.source.fields.iter().enumerate().map(describe).collect()
 }
@@ -205,15 +223,17 @@ fn columns(plan: &Plan, uses: &BTreeMap<ExprId, Vec<String>>) -> Vec<Column> {
 fn explain_entity(plan: &Plan, entity: &EntityPlan) -> EntityExplained {
     let mut queues: BTreeMap<(i64, i64), Vec<&FeaturePlan>> = BTreeMap::new();
     let mut sessions: Vec<i64> = vec![];
+    let mut tumbling = 0;
     for feature in &entity.features {
         match feature.window {
             Window::Sliding { size, slide } => queues.entry((size, slide)).or_default().push(feature),
             Window::Session { gap } if !sessions.contains(&gap) => sessions.push(gap),
-            Window::Session { .. } | Window::Lifetime => {}
+            Window::Tumbling { .. } => tumbling += 1,
+            Window::Session { .. } | Window::Lifetime | Window::Since { .. } | Window::LastN { .. } => {}
         }
     }
     let tiles: Vec<Tiles> = queues.iter().map(|(&(size, slide), features)| tiles(size, slide, features)).collect();
-    let timers = (queues.len() + sessions.len()) as u64;
+    let timers = (queues.len() + sessions.len() + tumbling + usize::from(entity.forget_after.is_some())) as u64;
     let head = HEAD_BYTES
         + entity.features.iter().map(|feature| accumulator_bytes(feature) + previous_bytes(feature)).sum::<u64>()
         + 24 * sessions.len() as u64;
@@ -226,6 +246,8 @@ fn explain_entity(plan: &Plan, entity: &EntityPlan) -> EntityExplained {
         empty_ttl: Span(entity.empty_ttl).to_string(),
         history: entity.history.then(|| format!("{{offline.url}}/{}/{}/v{{n}}", plan.topology, entity.name)),
         features: entity.features.iter().map(|feature| explain_feature(plan, entity, feature)).collect(),
+        derived: entity.derived.iter().map(|derived| explain_derived(entity, derived)).collect(),
+        forget_after: entity.forget_after.map(|after| Span(after).to_string()),
         timers_at_most: timers,
         state_bytes: StateBytes {
             head,
@@ -234,18 +256,21 @@ fn explain_entity(plan: &Plan, entity: &EntityPlan) -> EntityExplained {
             total_at_most: head + tile_bytes + timer_bytes,
         },
         rows_per_event_at_most: 1 + timers,
-        rows_per_event: rows_text(queues.len(), sessions.len()),
+        rows_per_event: rows_text(queues.len(), sessions.len(), tumbling),
         tiles,
     }
 }
 
-fn rows_text(sliding: usize, sessions: usize) -> String {
+fn rows_text(sliding: usize, sessions: usize, tumbling: usize) -> String {
     let mut parts = vec!["1 when it is folded".to_string()];
     if sliding > 0 {
         parts.push(format!("{sliding} when its tiles leave their windows (events in one slide share them)"));
     }
     if sessions > 0 {
         parts.push(format!("{sessions} when its sessions end (events of one session share them)"));
+    }
+    if tumbling > 0 {
+        parts.push(format!("{tumbling} when tumbling windows end (all events of a window share them)"));
     }
     parts.join(", ")
 }
@@ -254,12 +279,29 @@ fn explain_feature(plan: &Plan, entity: &EntityPlan, feature: &FeaturePlan) -> F
     let sql = |id: ExprId| plan.exprs.canonical(id).to_string();
     FeatureExplained {
         name: feature.name.clone(),
-        value: format!("{}({})", feature.aggregate, feature.input.map_or("*".to_string(), sql)),
+        value: value_text(plan, feature),
         filter: feature.filter.map(sql),
         window: feature.window.to_string(),
         ty: feature.output_type.to_string(),
         accumulator_bytes: accumulator_bytes(feature),
         fingerprint: plan.feature_fingerprint(entity, feature),
+    }
+}
+
+/// `sum(price) by category`, `last_k 10(item)`.
+fn value_text(plan: &Plan, feature: &FeaturePlan) -> String {
+    let sql = |id: ExprId| plan.exprs.canonical(id).to_string();
+    let input = feature.input.map_or("*".to_string(), sql);
+    let by = feature.by.map_or(String::new(), |by| format!(" by {}", sql(by.bucket)));
+    format!("{}({input}){by}", feature.aggregate)
+}
+
+fn explain_derived(entity: &EntityPlan, derived: &DerivedPlan) -> DerivedExplained {
+    DerivedExplained {
+        name: derived.name.clone(),
+        sql: entity.derived_exprs.canonical(derived.expr).to_string(),
+        on: if derived.on == DerivedOn::Row { "row" } else { "read" },
+        ty: derived.output_type.to_string(),
     }
 }
 
@@ -282,35 +324,56 @@ fn value_bytes(ty: ValueType) -> u64 {
     match ty {
         ValueType::String => 20,
         ValueType::Bool => 1,
-        ValueType::Int64 | ValueType::Double | ValueType::Timestamp => 8,
+        ValueType::Int64 | ValueType::Double | ValueType::Timestamp | ValueType::Decimal { .. } => 8,
     }
 }
 
 /// The value of the previous row, with its null flag.
 fn previous_bytes(feature: &FeaturePlan) -> u64 {
-    1 + value_bytes(feature.output_type)
+    1 + match &feature.output_type {
+        OutputType::Scalar(ty) => value_bytes(*ty),
+        _ => 8,
+    }
 }
 
 fn accumulator_bytes(feature: &FeaturePlan) -> u64 {
+    let one = plain_bytes(feature);
+    // A bucket's text, and its accumulator, for some buckets.
+    if feature.by.is_some() { SOME * (20 + one) } else { one }
+}
+
+fn plain_bytes(feature: &FeaturePlan) -> u64 {
     let value = value_bytes(feature.input_type);
-    match (feature.aggregate, feature.window) {
+    match (&feature.aggregate, feature.window) {
         (Aggregate::Count, _) => 9,
         (Aggregate::Sum, _) if feature.input_type == ValueType::Int64 => 17,
         (Aggregate::Sum, _) => 25,
         (Aggregate::Avg, _) => 33,
-        (Aggregate::Last, _) => 17 + value,
+        (Aggregate::Last | Aggregate::First, _) => 17 + value,
         (Aggregate::Min | Aggregate::Max, Window::Sliding { size, slide }) => (slides(size, slide) + 1) * (8 + value),
         (Aggregate::Min | Aggregate::Max, _) => 1 + value,
+        (Aggregate::Variance | Aggregate::Stddev, _) => 58,
+        (Aggregate::Distinct { .. }, _) => SOME * (1 + value),
+        (Aggregate::TopK { .. }, _) => SOME * (3 + value),
+        (Aggregate::ApproxDistinct { precision }, _) => 1 << *precision,
+        (Aggregate::Quantile { .. } | Aggregate::Quantiles { .. }, _) => SOME * 4,
+        (Aggregate::FirstK { k } | Aggregate::LastK { k }, _) => u64::from(*k) * (12 + value),
+        _ => 26,
     }
 }
 
+/// How many different values or buckets an entity is taken to have, where nothing says.
+const SOME: u64 = 10;
+
 fn tile_bytes(feature: &FeaturePlan) -> u64 {
     match feature.aggregate {
+        _ if feature.by.is_some() => accumulator_bytes(feature),
         Aggregate::Count => 3,
         Aggregate::Sum if feature.input_type == ValueType::Int64 => 9,
         Aggregate::Sum => 17,
         Aggregate::Avg => 20,
         Aggregate::Min | Aggregate::Max | Aggregate::Last => 0,
+        _ => accumulator_bytes(feature),
     }
 }
 
@@ -332,7 +395,7 @@ impl fmt::Display for Explanation {
         writeln!(f, "\ncolumns read from each record")?;
         let columns = self.columns.iter().map(|column| {
             let used_by = if column.used_by.is_empty() { "only judged".into() } else { column.used_by.join(", ") };
-            [column.name.clone(), column.ty.to_string(), column.from.clone(), used_by]
+            [column.name.clone(), column.ty.clone(), column.from.clone(), used_by]
         });
         table(f, columns)?;
         writeln!(f, "\nexpressions, each evaluated once a batch")?;
@@ -361,6 +424,18 @@ impl fmt::Display for EntityExplained {
             [name, value, feature.window.clone(), feature.ty.clone(), bytes, condition]
         });
         table(f, features)?;
+        if !self.derived.is_empty() {
+            writeln!(f, "  derived from them")?;
+        }
+        table(
+            f,
+            self.derived
+                .iter()
+                .map(|one| [one.name.clone(), one.ty.clone(), format!("on {}", one.on), one.sql.clone()]),
+        )?;
+        if let Some(after) = &self.forget_after {
+            writeln!(f, "  emptied {after} after its largest event time")?;
+        }
         if !self.tiles.is_empty() {
             writeln!(f, "  tiles, one queue for each size and slide")?;
         }

@@ -6,18 +6,21 @@
 //!
 //! - in: the engine's semantics number, topic and format, every declared field (each can make a record malformed),
 //!   event time, lateness, grace, max_future, the source's `where`, both bounds (they decide what is over limit), the
-//!   entities with their keys in order, their features in order (the order of columns and of folding), and `history`
-//!   (it decides whether the version's rows are kept: a history that begins in the middle would be no history);
-//! - out: the topology's name (it says which versions are compared, not what they hold), `online_key` and `empty_ttl`
-//!   (where and how long a value is shown), `partitioned_by` (it says that the order of keys may be trusted; values
-//!   are the same when it is true), formatting, comments, the order of schema fields and of keys in a mapping.
+//!   entities with their keys in order, their features in order (the order of columns and of folding), what is derived
+//!   from them, `forget_after`, and `history` (it decides whether the version's rows are kept: a history that begins in
+//!   the middle would be no history);
+//! - out: the bound that stops a task (`horizon_records`), the topology's name (it says which versions are compared, not
+//!   what they hold), `online_key` and `empty_ttl` (where and how long a value is shown), `partitioned_by` (it says that
+//!   the order of keys may be trusted; values are the same when it is true), formatting, comments, the order of schema
+//!   fields and of keys in a mapping.
 //!
 //! SQL counts in its compiled, canonical form: blanks and the case of keywords do not matter.
 
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::plan::{EntityPlan, FeaturePlan, Field, FieldSource, Plan, Window};
+use super::plan::{Aggregate, DerivedOn, DerivedPlan, EntityPlan, FeaturePlan, Field, FieldSource, Plan, Window};
+use super::types::Literal;
 use crate::expr::ExprId;
 
 /// The engine's own semantics: raised whenever the same topology over the same log would give other values or rows.
@@ -37,6 +40,7 @@ impl Plan {
             "engine": ENGINE_SEMANTICS,
             "source": self.source_meaning(),
             "key": self.key_meaning(entity),
+            "forget_after": entity.forget_after,
             "feature": self.feature_meaning(feature),
         }))
     }
@@ -66,7 +70,16 @@ impl Plan {
             "key": self.key_meaning(entity),
             "history": entity.history,
             "features": features.collect::<Vec<_>>(),
+            "derived": self.derived_meaning(entity),
+            "forget_after": entity.forget_after,
         })
+    }
+
+    fn derived_meaning(&self, entity: &EntityPlan) -> Vec<Value> {
+        let one = |derived: &DerivedPlan| {
+            json!([derived.name, entity.derived_exprs.canonical(derived.expr), derived.on == DerivedOn::Row])
+        };
+        entity.derived.iter().map(one).collect()
     }
 
     fn key_meaning(&self, entity: &EntityPlan) -> Value {
@@ -78,17 +91,52 @@ impl Plan {
             Window::Sliding { size, slide } => json!({ "sliding": size, "slide": slide }),
             Window::Session { gap } => json!({ "session": gap }),
             Window::Lifetime => json!("lifetime"),
+            Window::Tumbling { size, offset, complete } => {
+                json!({ "tumbling": size, "offset": offset, "complete": complete })
+            }
+            Window::Since { condition } => json!({ "since": self.sql(Some(condition)) }),
+            Window::LastN { n } => json!({ "last": n }),
         };
+        let by = feature.by.map(|by| json!([self.sql(Some(by.bucket)), by.buckets]));
         json!({
-            "aggregate": feature.aggregate.to_string(),
+            "aggregate": aggregate_meaning(&feature.aggregate),
             "input": self.sql(feature.input),
             "where": self.sql(feature.filter),
             "window": window,
+            "by": by,
+            "empty": literal_meaning(&feature.empty),
         })
     }
 
     fn sql(&self, id: Option<ExprId>) -> Option<&str> {
         id.map(|id| self.exprs.canonical(id))
+    }
+}
+
+fn aggregate_meaning(aggregate: &Aggregate) -> Value {
+    let arguments = match aggregate {
+        Aggregate::Distinct { limit } => json!(limit),
+        Aggregate::ApproxDistinct { precision } => json!(precision),
+        Aggregate::Quantile { q, error } => json!([q, error]),
+        Aggregate::Quantiles { qs, error } => json!([qs, error]),
+        Aggregate::FirstK { k } | Aggregate::LastK { k } => json!(k),
+        Aggregate::TopK { k, limit } => json!([k, limit]),
+        Aggregate::DecayedCount { half_life }
+        | Aggregate::DecayedSum { half_life }
+        | Aggregate::DecayedAvg { half_life } => json!({ "half_life": half_life }),
+        _ => Value::Null,
+    };
+    json!([aggregate.name(), arguments])
+}
+
+fn literal_meaning(literal: &Literal) -> Value {
+    match literal {
+        Literal::Null => Value::Null,
+        Literal::Int(n) | Literal::Time(n) => json!(n),
+        Literal::Double(x) => json!(x),
+        Literal::Bool(b) => json!(b),
+        Literal::Str(s) => json!(s),
+        Literal::Decimal(n) => json!(n.to_string()),
     }
 }
 
@@ -98,7 +146,7 @@ fn field_meaning(field: &Field) -> Value {
         FieldSource::Key => json!("key"),
         FieldSource::Header(name) => json!({ "header": name }),
     };
-    json!({ "name": field.name, "from": from, "type": field.ty.name(), "null_on_error": field.null_on_error })
+    json!({ "name": field.name, "from": from, "type": field.ty.to_string(), "null_on_error": field.null_on_error })
 }
 
 /// The text is canonical because every mapping above is written in a fixed order, which serde_json keeps.

@@ -39,6 +39,16 @@ pub(super) enum Value {
     Entities,
     Features,
     Window,
+    /// A whole number of at least 1.
+    Count,
+    /// A number from 0 to 1.
+    Share,
+    Shares,
+    /// A constant, or null.
+    Constant,
+    Truth,
+    Derived,
+    FieldType,
 }
 
 const fn required(name: &'static str, value: Value, doc: &'static str) -> Key {
@@ -70,7 +80,7 @@ pub(super) const SOURCE: &[Key] = &[
 ];
 
 pub(super) const FIELD: &[Key] = &[
-    required("type", Value::OneOf(TYPES), "The field's type."),
+    required("type", Value::FieldType, "The field's type."),
     optional("path", Value::Path, "Where it stands in the JSON value: a.b.c, or a list of names; default its name."),
     optional("from", Value::From, "`key` (the Kafka key) or {header: name}, instead of the value."),
     optional("on_error", Value::OneOf(&["null"]), "A value of another type is null instead of malformed."),
@@ -81,30 +91,100 @@ pub(super) const FROM: &[Key] = &[required("header", Value::Text, "The name of a
 pub(super) const ENTITY: &[Key] = &[
     required("key", Value::EntityKey, "A field, or a list that begins with the partition field."),
     required("features", Value::Features, "The features, in the order of columns."),
+    optional("derived", Value::Derived, "Features computed from features: name to SQL, or to {sql, on}."),
     optional("history", Value::OneOf(&["on", "off"]), "off keeps the entity online only; default on."),
     optional("online_key", Value::Text, "The online key, with one {id}; default features:{id}."),
     optional("empty_ttl", Value::Duration, "How long an empty entity stays online; default 1d."),
+    optional("forget_after", Value::Duration, "So long after its largest event time the entity is emptied."),
+    optional(
+        "horizon_records",
+        Value::Count,
+        "The most records that a `since` window keeps one by one; default 100000.",
+    ),
 ];
 
 pub(super) const FEATURE: &[Key] = &[
     optional("count", Value::Sql, "Records (\"*\"), or values of an expression that are not null."),
-    optional("sum", Value::Sql, "The sum of an int64 or double expression."),
-    optional("avg", Value::Sql, "The mean of an int64 or double expression."),
+    optional("sum", Value::Sql, "The sum of an int64, decimal or double expression."),
+    optional("avg", Value::Sql, "The mean of an int64, decimal or double expression."),
     optional("min", Value::Sql, "The smallest value."),
     optional("max", Value::Sql, "The largest value."),
     optional("last", Value::Sql, "The newest value that is not null."),
+    optional("first", Value::Sql, "The oldest value that is not null."),
+    optional("variance", Value::Sql, "The sample variance of numbers."),
+    optional("stddev", Value::Sql, "The sample standard deviation of numbers."),
+    optional("distinct", Value::Sql, "How many different values; exact up to `limit`."),
+    optional("approx_distinct", Value::Sql, "About how many different values, however many."),
+    optional("quantile", Value::Sql, "The value at share `q` of the numbers in order."),
+    optional("quantiles", Value::Sql, "Several of them, as a list."),
+    optional("first_k", Value::Sql, "The `k` oldest values, oldest first."),
+    optional("last_k", Value::Sql, "The `k` newest values, newest first."),
+    optional("top_k", Value::Sql, "The `k` most frequent values with how often each occurs."),
     optional("where", Value::Sql, "Only records for which this is true are aggregated."),
-    required("window", Value::Window, "A duration (sliding), lifetime, {sliding: 1h} or {session: 30m}."),
+    required("window", Value::Window, "A duration (sliding), lifetime, or a kind: {session: 30m}."),
     optional("slide", Value::Duration, "The tile of a sliding window."),
+    optional("by", Value::Sql, "A map from this expression's values to the aggregate of each."),
+    optional("buckets", Value::Count, "The most buckets of `by`; with more the map is null. Default 1000."),
+    optional("empty", Value::Constant, "What it shows when nothing is left, instead of 0 or null."),
+    optional("half_life", Value::Duration, "For count, sum and avg: a value weighs half after each."),
+    optional("k", Value::Count, "For first_k, last_k and top_k: how many."),
+    optional("limit", Value::Count, "For distinct and top_k: with more different values it is null. Default 10000."),
+    optional("precision", Value::Count, "For approx_distinct: 2^precision registers, 4 to 18; default 12."),
+    optional("q", Value::Shares, "For quantile a share from 0 to 1, for quantiles a list of them."),
+    optional("relative_error", Value::Share, "For quantile and quantiles: 0.001 to 0.1, default 0.01."),
 ];
 
 pub(super) const WINDOW: &[Key] = &[
     optional("sliding", Value::Duration, "The last so long."),
+    optional("tumbling", Value::Duration, "Windows of this length, one after the other: the current one."),
     optional("session", Value::Duration, "The run of records no more than this gap apart."),
+    optional("since", Value::Sql, "The records after the newest one for which this is true."),
+    optional("last", Value::Count, "So many newest records."),
+    optional("offset", Value::Duration, "Of tumbling windows: how long after 1970 one begins; default 0."),
+    optional("complete", Value::Truth, "Of tumbling windows: true for the last whole one."),
+];
+
+pub(super) const DERIVED: &[Key] = &[
+    required("sql", Value::Sql, "SQL over the entity's features, and features derived before."),
+    optional(
+        "on",
+        Value::OneOf(&["row", "read"]),
+        "read computes it as it is read, when it may use now(); default row.",
+    ),
 ];
 
 /// The aggregates: of these a feature has exactly one.
-pub(super) const AGGREGATES: &[&str] = &["count", "sum", "avg", "min", "max", "last"];
+pub(super) const AGGREGATES: &[&str] = &[
+    "count",
+    "sum",
+    "avg",
+    "min",
+    "max",
+    "last",
+    "first",
+    "variance",
+    "stddev",
+    "distinct",
+    "approx_distinct",
+    "quantile",
+    "quantiles",
+    "first_k",
+    "last_k",
+    "top_k",
+];
+
+/// The kinds of window: of these a window has exactly one.
+pub(super) const WINDOWS: &[&str] = &["sliding", "tumbling", "session", "since", "last"];
+
+/// Keys that belong to some aggregates only, and to which.
+pub(super) const ARGUMENTS: &[(&str, &[&str])] = &[
+    ("half_life", &["count", "sum", "avg"]),
+    ("k", &["first_k", "last_k", "top_k"]),
+    ("limit", &["distinct", "top_k"]),
+    ("precision", &["approx_distinct"]),
+    ("q", &["quantile", "quantiles"]),
+    ("relative_error", &["quantile", "quantiles"]),
+];
 
 /// The types of declared fields.
 pub(super) const TYPES: &[&str] =
@@ -115,23 +195,8 @@ pub(super) const RESERVED: &[&str] =
     &["key", "event_time", "known_at", "partition", "offset", "sequence", "ordinal", "version", "event_date"];
 
 /// Known by name, not built yet.
-pub(super) const SOURCE_LATER: &[&str] = &["repartition", "horizon_records"];
-pub(super) const ENTITY_LATER: &[&str] = &["derived", "forget_after", "repartition", "horizon_records"];
-pub(super) const FEATURE_LATER: &[&str] = &[
-    "distinct",
-    "approx_distinct",
-    "variance",
-    "stddev",
-    "quantile",
-    "quantiles",
-    "last_k",
-    "top_k",
-    "half_life",
-    "by",
-    "empty",
-    "derived",
-];
-pub(super) const WINDOW_LATER: &[&str] = &["tumbling", "since", "last", "offset", "complete"];
+pub(super) const SOURCE_LATER: &[&str] = &["repartition"];
+pub(super) const ENTITY_LATER: &[&str] = &["repartition"];
 pub(super) const FORMAT_LATER: &[&str] = &["avro", "protobuf", "csv"];
 
 /// `[a-z][a-z0-9_-]*`, at most 100 characters: safe in paths, keys and identifiers of commits.
@@ -154,7 +219,7 @@ pub(super) fn is_field_name(name: &str) -> bool {
 }
 
 /// The known name that was probably meant: at most a third of it, and at most two letters, are different.
-pub(super) fn did_you_mean<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn did_you_mean<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let written = written.to_ascii_lowercase();
     let far = (written.chars().count() / 3).clamp(1, 2);
     let near = known.into_iter().map(|name| (distance(&written, name), name)).filter(|(d, _)| *d <= far);
@@ -181,7 +246,7 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 /// `a`, `b` and `c`.
-pub(super) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
     match names.split_last() {
         Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),

@@ -1,9 +1,12 @@
 //! The topology: one YAML file, validated without I/O into a typed [`Plan`].
 //!
 //! The way of a file: `yaml` reads it into a tree with positions, `walk` and the walkers (`source`, `entity`,
-//! `feature`) turn the tree into the plan and note every problem, `fingerprint` names the plan's meaning. `schema`
-//! and `explain` say in other forms what the grammar and a plan are. All problems of a file are reported at once.
+//! `feature`, `aggregate`, `window`, `derived`) turn the tree into the plan and note every problem, `fingerprint` names
+//! the plan's meaning. `schema` and `explain` say in other forms what the grammar and a plan are. All problems of a file
+//! are reported at once.
 
+mod aggregate;
+mod derived;
 mod entity;
 mod explain;
 mod feature;
@@ -15,17 +18,21 @@ mod schema;
 mod source;
 #[cfg(test)]
 mod tests;
+mod types;
 mod walk;
-mod yaml;
+mod window;
+pub(crate) mod yaml;
 
 use std::path::Path;
 use std::sync::Arc;
 
 pub use explain::Explanation;
 pub use fingerprint::ENGINE_SEMANTICS;
+pub(crate) use keys::{did_you_mean, listed};
 pub use plan::*;
 pub use problems::{Problem, Problems};
 pub use schema::json_schema;
+pub use types::*;
 
 use crate::error::{Error, Result};
 use walk::Walk;
@@ -89,6 +96,7 @@ impl Walk {
         };
         self.online_keys(&entities);
         let source = source?;
+        self.forgetting(&entities, source.plan.grace);
         let partition_field = self.partition_field(&source, &entities);
         let source = SourcePlan { partition_field: partition_field.unwrap_or(0), ..source.plan };
         let entities = entities.into_iter().map(|entity| entity.plan).collect();

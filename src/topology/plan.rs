@@ -6,8 +6,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field as Column, Schema, SchemaRef, TimeUnit as ArrowUnit};
+use arrow::datatypes::{Field as Column, Schema, SchemaRef};
 
+use super::types::{FieldType, Literal, OutputType, ValueType};
 use crate::expr::{ExprId, ExprSet};
 use crate::time::{Millis, Span};
 
@@ -75,43 +76,6 @@ pub enum FieldSource {
     Header(String),
 }
 
-/// The declared type of a field.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FieldType {
-    String,
-    Int64,
-    Double,
-    Bool,
-    /// A JSON integer counting this unit since 1970; finer than a millisecond is floored.
-    Timestamp(TimeUnit),
-    /// RFC 3339 text with an offset.
-    TimestampText,
-}
-
-/// The unit of an integer timestamp.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TimeUnit {
-    Seconds,
-    Millis,
-    Micros,
-    Nanos,
-}
-
-/// The type of a value inside the engine, and its Arrow type in every batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum ValueType {
-    /// Utf8.
-    String,
-    /// Int64.
-    Int64,
-    /// Float64; never NaN, infinite or -0.0.
-    Double,
-    /// Boolean.
-    Bool,
-    /// Timestamp(Millisecond, "UTC").
-    Timestamp,
-}
-
 /// One entity: a key and its features.
 #[derive(Debug, Clone)]
 pub struct EntityPlan {
@@ -126,6 +90,14 @@ pub struct EntityPlan {
     pub history: bool,
     /// In the topology's order, which is the order of columns.
     pub features: Vec<FeaturePlan>,
+    /// Computed from the features; in the topology's order. Those of rows have their columns after the features'.
+    pub derived: Vec<DerivedPlan>,
+    /// The expressions of `derived`, over the clock, the features, and what is derived before each.
+    pub derived_exprs: Arc<ExprSet>,
+    /// This long after its largest event time the entity is emptied, in ms.
+    pub forget_after: Option<Millis>,
+    /// The most records that its order-sensitive windows may keep one by one.
+    pub horizon_records: usize,
 }
 
 /// One feature.
@@ -137,19 +109,51 @@ pub struct FeaturePlan {
     pub input: Option<ExprId>,
     /// The feature's `where`: records for which it is not true are not aggregated.
     pub filter: Option<ExprId>,
+    /// The bucket that a record goes to; its value's text is the map's key.
+    pub by: Option<By>,
     pub window: Window,
     /// The type of the input (`Int64` for `count`).
     pub input_type: ValueType,
-    /// The type of the value: count Int64, avg Double, otherwise the input's.
-    pub output_type: ValueType,
+    /// The type of the value.
+    pub output_type: OutputType,
+    /// What is shown when nothing is left: 0, null, or what the topology declares.
+    pub empty: Literal,
 }
 
-/// What is computed over the records of a window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// How a feature is bucketed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct By {
+    /// The bucket of a record: a string, int64 or bool expression.
+    pub bucket: ExprId,
+    /// While the window holds more buckets, the whole value is null.
+    pub buckets: u32,
+}
+
+/// A value computed from features of the same row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DerivedPlan {
+    pub name: String,
+    /// In [`EntityPlan::derived_exprs`].
+    pub expr: ExprId,
+    pub on: DerivedOn,
+    pub output_type: OutputType,
+}
+
+/// When a derived value is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DerivedOn {
+    /// As its row is written: a column of history and a field of the online store.
+    Row,
+    /// As it is read; it may look at the clock, and is never stored.
+    Read,
+}
+
+/// What is computed over the records of a window. Errors are relative; a rate's time is in ms.
+#[derive(Debug, Clone, PartialEq)]
 pub enum Aggregate {
     /// Records, or non-null inputs; 0 when empty.
     Count,
-    /// Of Int64 (exact) or Double; 0 when empty.
+    /// Of Int64 or Decimal (exact), or Double; 0 when empty.
     Sum,
     /// Sum by count, a Double; null when empty.
     Avg,
@@ -157,6 +161,55 @@ pub enum Aggregate {
     Max,
     /// The input of the newest record by (event time, offset) whose input is not null.
     Last,
+    /// Of the oldest.
+    First,
+    /// Of the sample, a Double; null below two inputs.
+    Variance,
+    /// Its root.
+    Stddev,
+    /// How many different inputs; null while there are more than `limit`.
+    Distinct {
+        limit: u32,
+    },
+    /// About how many: HyperLogLog with `2^precision` registers.
+    ApproxDistinct {
+        precision: u8,
+    },
+    /// DDSketch: the input at rank `floor(q * (n - 1))`, within the relative `error`.
+    Quantile {
+        q: f64,
+        error: f64,
+    },
+    /// Several of one sketch, a list.
+    Quantiles {
+        qs: Vec<f64>,
+        error: f64,
+    },
+    /// The `k` oldest inputs, oldest first.
+    FirstK {
+        k: u32,
+    },
+    /// The `k` newest inputs, newest first.
+    LastK {
+        k: u32,
+    },
+    /// The `k` most frequent inputs with their numbers; null while there are more than `limit` different ones.
+    TopK {
+        k: u32,
+        limit: u32,
+    },
+    /// The number of inputs, each weighing `2^-((T - t) / half_life)`; a Double.
+    DecayedCount {
+        half_life: Millis,
+    },
+    /// Their weighted sum.
+    DecayedSum {
+        half_life: Millis,
+    },
+    /// The one by the other.
+    DecayedAvg {
+        half_life: Millis,
+    },
 }
 
 /// Which records are aggregated (design: windows at `T`, over event times `t`).
@@ -168,119 +221,82 @@ pub enum Window {
     Session { gap: Millis },
     /// All.
     Lifetime,
+    /// Windows that begin at `offset + n * size`: the one that holds `T`, or (`complete`) the whole one before it.
+    Tumbling { size: Millis, offset: Millis, complete: bool },
+    /// The records after the newest one that meets the condition, by (event time, offset); all, if none has.
+    Since { condition: ExprId },
+    /// The `n` newest records that pass `where`; nulls take a place.
+    LastN { n: u32 },
 }
 
 impl FeaturePlan {
     /// Whether equal inputs give equal bits whatever their order: rows compare values of exact types only.
     pub fn is_exact(&self) -> bool {
         match self.aggregate {
-            Aggregate::Count | Aggregate::Min | Aggregate::Max | Aggregate::Last => true,
-            Aggregate::Sum => self.output_type == ValueType::Int64,
-            Aggregate::Avg => false,
+            Aggregate::Sum => self.input_type != ValueType::Double,
+            Aggregate::Avg | Aggregate::Variance | Aggregate::Stddev => false,
+            Aggregate::ApproxDistinct { .. } | Aggregate::Quantile { .. } | Aggregate::Quantiles { .. } => false,
+            Aggregate::DecayedCount { .. } | Aggregate::DecayedSum { .. } | Aggregate::DecayedAvg { .. } => false,
+            _ => true,
         }
-    }
-
-    /// Whether the empty value is 0 (else it is null).
-    pub fn empty_is_zero(&self) -> bool {
-        matches!(self.aggregate, Aggregate::Count | Aggregate::Sum)
     }
 }
 
-impl FieldType {
-    /// The type of its values inside the engine.
-    pub fn value_type(self) -> ValueType {
+impl Aggregate {
+    /// Its key in a topology.
+    pub fn name(&self) -> &'static str {
         match self {
-            FieldType::String => ValueType::String,
-            FieldType::Int64 => ValueType::Int64,
-            FieldType::Double => ValueType::Double,
-            FieldType::Bool => ValueType::Bool,
-            FieldType::Timestamp(_) | FieldType::TimestampText => ValueType::Timestamp,
-        }
-    }
-
-    /// Its name in a topology.
-    pub fn name(self) -> &'static str {
-        match self {
-            FieldType::String => "string",
-            FieldType::Int64 => "int64",
-            FieldType::Double => "double",
-            FieldType::Bool => "bool",
-            FieldType::Timestamp(TimeUnit::Seconds) => "timestamp_s",
-            FieldType::Timestamp(TimeUnit::Millis) => "timestamp_ms",
-            FieldType::Timestamp(TimeUnit::Micros) => "timestamp_us",
-            FieldType::Timestamp(TimeUnit::Nanos) => "timestamp_ns",
-            FieldType::TimestampText => "timestamp",
-        }
-    }
-}
-
-impl std::str::FromStr for FieldType {
-    type Err = ();
-
-    /// The type of this name; `Err` when there is none.
-    fn from_str(name: &str) -> Result<Self, ()> {
-        Ok(match name {
-            "string" => FieldType::String,
-            "int64" => FieldType::Int64,
-            "double" => FieldType::Double,
-            "bool" => FieldType::Bool,
-            "timestamp_s" => FieldType::Timestamp(TimeUnit::Seconds),
-            "timestamp_ms" => FieldType::Timestamp(TimeUnit::Millis),
-            "timestamp_us" => FieldType::Timestamp(TimeUnit::Micros),
-            "timestamp_ns" => FieldType::Timestamp(TimeUnit::Nanos),
-            "timestamp" => FieldType::TimestampText,
-            _ => return Err(()),
-        })
-    }
-}
-
-impl ValueType {
-    /// Its Arrow type in every batch and row.
-    pub fn data_type(self) -> DataType {
-        match self {
-            ValueType::String => DataType::Utf8,
-            ValueType::Int64 => DataType::Int64,
-            ValueType::Double => DataType::Float64,
-            ValueType::Bool => DataType::Boolean,
-            ValueType::Timestamp => DataType::Timestamp(ArrowUnit::Millisecond, Some("UTC".into())),
-        }
-    }
-}
-
-/// As in a topology: `string`, `int64`, `double`, `bool`, `timestamp`.
-impl fmt::Display for ValueType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            ValueType::String => "string",
-            ValueType::Int64 => "int64",
-            ValueType::Double => "double",
-            ValueType::Bool => "bool",
-            ValueType::Timestamp => "timestamp",
-        })
-    }
-}
-
-/// As in a topology: `count`, `sum`, `avg`, `min`, `max`, `last`.
-impl fmt::Display for Aggregate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Aggregate::Count => "count",
-            Aggregate::Sum => "sum",
-            Aggregate::Avg => "avg",
+            Aggregate::Count | Aggregate::DecayedCount { .. } => "count",
+            Aggregate::Sum | Aggregate::DecayedSum { .. } => "sum",
+            Aggregate::Avg | Aggregate::DecayedAvg { .. } => "avg",
             Aggregate::Min => "min",
             Aggregate::Max => "max",
             Aggregate::Last => "last",
-        })
+            Aggregate::First => "first",
+            Aggregate::Variance => "variance",
+            Aggregate::Stddev => "stddev",
+            Aggregate::Distinct { .. } => "distinct",
+            Aggregate::ApproxDistinct { .. } => "approx_distinct",
+            Aggregate::Quantile { .. } => "quantile",
+            Aggregate::Quantiles { .. } => "quantiles",
+            Aggregate::FirstK { .. } => "first_k",
+            Aggregate::LastK { .. } => "last_k",
+            Aggregate::TopK { .. } => "top_k",
+        }
     }
 }
 
-/// `1h by 1m`, `session 30m`, `lifetime`.
+/// `count`, `last_k 10`, `sum half-life 7d`.
+impl fmt::Display for Aggregate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.name();
+        match self {
+            Aggregate::FirstK { k } | Aggregate::LastK { k } | Aggregate::TopK { k, .. } => write!(f, "{name} {k}"),
+            Aggregate::Quantile { q, .. } => write!(f, "{name} {q}"),
+            Aggregate::DecayedCount { half_life }
+            | Aggregate::DecayedSum { half_life }
+            | Aggregate::DecayedAvg { half_life } => write!(f, "{name} half-life {}", Span(*half_life)),
+            _ => f.write_str(name),
+        }
+    }
+}
+
+/// `1h by 1m`, `session 30m`, `lifetime`, `tumbling 1d`, `since a condition`, `last 10`.
 impl fmt::Display for Window {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Window::Sliding { size, slide } => write!(f, "{} by {}", Span(*size), Span(*slide)),
             Window::Session { gap } => write!(f, "session {}", Span(*gap)),
             Window::Lifetime => f.write_str("lifetime"),
+            Window::Tumbling { size, offset, complete } => {
+                write!(f, "tumbling {}", Span(*size))?;
+                if *offset > 0 {
+                    write!(f, " from {}", Span(*offset))?;
+                }
+                if *complete { f.write_str(" complete") } else { Ok(()) }
+            }
+            Window::Since { .. } => f.write_str("since a condition"),
+            Window::LastN { n } => write!(f, "last {n}"),
         }
     }
 }
@@ -304,6 +320,13 @@ impl SourcePlan {
 }
 
 impl EntityPlan {
+    /// The columns of its rows after the fixed ones: the features, then what is derived with each row.
+    pub fn columns(&self) -> impl Iterator<Item = (&str, &OutputType)> {
+        let features = self.features.iter().map(|feature| (feature.name.as_str(), &feature.output_type));
+        let derived = self.derived.iter().filter(|derived| derived.on == DerivedOn::Row);
+        features.chain(derived.map(|derived| (derived.name.as_str(), &derived.output_type)))
+    }
+
     /// The online key of the entity with this id.
     pub fn online_key_of(&self, id: &str) -> String {
         self.online_key.replacen("{id}", id, 1)

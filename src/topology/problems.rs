@@ -22,7 +22,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub(super) fn new(at: Mark, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(crate) fn new(at: Mark, message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { line: at.line, column: at.column, message: message.into(), remedy: remedy.into() }
     }
 }
@@ -41,7 +41,7 @@ pub struct Problems {
 }
 
 impl Problems {
-    pub(super) fn new(file: &str, mut list: Vec<Problem>) -> Self {
+    pub(crate) fn new(file: &str, mut list: Vec<Problem>) -> Self {
         list.sort();
         list.dedup();
         Self { file: file.to_string(), list }

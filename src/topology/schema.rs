@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::keys::{self, AGGREGATES, Key, RESERVED, TYPES, Value};
+use super::keys::{self, AGGREGATES, Key, RESERVED, TYPES, Value, WINDOWS};
 
 const DURATION: &str = "^([0-9]+(ms|s|m|h|d|w))+$";
 
@@ -61,13 +61,26 @@ fn value(kind: Value) -> Json {
         Value::From => json!({ "anyOf": [{ "const": "key" }, object(keys::FROM)] }),
         Value::EntityKey => json!({ "anyOf": [{ "type": "string", "minLength": 1 }, names()] }),
         Value::Source => object(keys::SOURCE),
-        Value::Schema => {
-            named("^[A-Za-z_][A-Za-z0-9_]*$", json!({ "anyOf": [{ "enum": TYPES }, object(keys::FIELD)] }))
-        }
+        Value::Schema => named("^[A-Za-z_][A-Za-z0-9_]*$", json!({ "anyOf": [field_type(), object(keys::FIELD)] })),
+        Value::FieldType => field_type(),
+        Value::Count => json!({ "type": "integer", "minimum": 1 }),
+        Value::Share => share(),
+        Value::Shares => json!({ "anyOf": [share(), { "type": "array", "items": share(), "minItems": 1 }] }),
+        Value::Constant => json!({ "type": ["string", "number", "boolean", "null"] }),
+        Value::Truth => json!({ "type": "boolean" }),
+        Value::Derived => named("^[a-z][a-z0-9_]*$", json!({ "anyOf": [value(Value::Sql), object(keys::DERIVED)] })),
         Value::Entities => named("^[a-z][a-z0-9_-]*$", object(keys::ENTITY)),
         Value::Features => features(),
         Value::Window => window(duration()),
     }
+}
+
+fn share() -> Json {
+    json!({ "type": "number", "minimum": 0, "maximum": 1 })
+}
+
+fn field_type() -> Json {
+    json!({ "anyOf": [{ "enum": TYPES }, { "type": "string", "pattern": "^decimal\\( *[0-9]+ *, *[0-9]+ *\\)$" }] })
 }
 
 fn names() -> Json {
@@ -84,13 +97,13 @@ fn features() -> Json {
 
 fn window(duration: Json) -> Json {
     let mut kinds = object(keys::WINDOW);
-    kinds["minProperties"] = json!(1);
-    kinds["maxProperties"] = json!(1);
+    kinds["oneOf"] = WINDOWS.iter().map(|name| json!({ "required": [name] })).collect();
     json!({ "anyOf": [{ "const": "lifetime" }, duration, kinds] })
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::types::FieldType;
     use super::super::yaml::{self, Node};
     use super::*;
 
@@ -110,7 +123,7 @@ mod tests {
         }
     }
 
-    /// The keywords of JSON Schema that are used here, but for `pattern`.
+    /// The keywords of JSON Schema that are used here, but for the patterns of names and durations.
     fn accepts(schema: &Json, value: &Json) -> bool {
         let all = |name: &str| schema[name].as_array().cloned().unwrap_or_default();
         let count = |name: &str| all(name).iter().filter(|one| accepts(one, value)).count();
@@ -126,6 +139,7 @@ mod tests {
             "integer" => value.is_i64(),
             "number" => value.is_number(),
             "boolean" => value.is_boolean(),
+            "null" => value.is_null(),
             other => panic!("type {other}"),
         };
         (types.is_empty() || types.iter().any(is))
@@ -134,10 +148,17 @@ mod tests {
             && (schema["anyOf"].is_null() || count("anyOf") > 0)
             && (schema["oneOf"].is_null() || count("oneOf") == 1)
             && (schema["not"].is_null() || !accepts(&schema["not"], value))
+            && value.as_str().is_none_or(|text| !is_decimal(schema) || text.parse::<FieldType>().is_ok())
             && value.as_str().is_none_or(|text| text.len() as u64 >= schema["minLength"].as_u64().unwrap_or(0))
             && value.as_i64().is_none_or(|number| number >= schema["minimum"].as_i64().unwrap_or(i64::MIN))
+            && value.as_f64().is_none_or(|number| number <= schema["maximum"].as_f64().unwrap_or(f64::MAX))
             && value.as_array().is_none_or(|items| accepts_items(schema, items))
             && value.as_object().is_none_or(|object| accepts_object(schema, object))
+    }
+
+    /// Whether only a decimal's type has this pattern.
+    fn is_decimal(schema: &Json) -> bool {
+        schema["pattern"].as_str().is_some_and(|pattern| pattern.starts_with("^decimal"))
     }
 
     fn accepts_items(schema: &Json, items: &[Json]) -> bool {
@@ -170,6 +191,8 @@ mod tests {
     #[test]
     fn it_accepts_the_topologies_and_the_examples_of_the_documentation() {
         assert!(accepts_text(include_str!("../../topologies/shop.yaml")));
+        assert!(accepts_text(include_str!("../../topologies/fraud.yaml")));
+        assert!(accepts_text(include_str!("../../topologies/sensors.yaml")));
         let text = include_str!("../../docs/topology.md");
         for example in text.split("```yaml\n").skip(1) {
             let example = example.split("```").next().unwrap();
@@ -200,6 +223,18 @@ mod tests {
             ("window: lifetime", "where: \"true\""),
             ("session: 30m", "sesion: 30m"),
             ("session: 30m", "session: 30m, sliding: 1h"),
+            ("session: 30m", "last: 0"),
+            ("session: 30m", "tumbling: 1d, complete: maybe"),
+            ("sum: price", "quantile: price, q: 1.5"),
+            ("sum: price", "quantiles: price, q: []"),
+            ("sum: price", "last_k: price, k: 0"),
+            ("sum: price", "last_k: price, k: ten"),
+            ("sum: price", "last: price, empty: [1]"),
+            ("price: double", "price: decimal(10)"),
+            ("key: user_id", "key: user_id\n    horizon_records: 0"),
+            ("key: user_id", "key: user_id\n    derived: {}"),
+            ("key: user_id", "key: user_id\n    derived: {x: {sql: spent, on: write}}"),
+            ("key: user_id", "key: user_id\n    derived: {x: {on: row}}"),
             ("{sum: price, window: lifetime}", "sum of price"),
         ] {
             assert!(base.contains(from) && !accepts_text(&base.replacen(from, to, 1)), "{from} -> {to}");
@@ -220,6 +255,7 @@ mod tests {
             (entity, keys::ENTITY),
             (feature, keys::FEATURE),
             (&feature["properties"]["window"]["anyOf"][2], keys::WINDOW),
+            (&entity["properties"]["derived"]["additionalProperties"]["anyOf"][1], keys::DERIVED),
         ] {
             let shown: Vec<&String> = schema["properties"].as_object().unwrap().keys().collect();
             assert_eq!(shown, keys.iter().map(|key| key.name).collect::<Vec<_>>());

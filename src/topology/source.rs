@@ -6,7 +6,8 @@
 use std::collections::HashSet;
 
 use super::keys::{self, TYPES, did_you_mean, is_field_name, listed};
-use super::plan::{Field, FieldSource, FieldType, SourcePlan, ValueType};
+use super::plan::{Field, FieldSource, SourcePlan};
+use super::types::{FieldType, ValueType};
 use super::walk::{Section, Walk};
 use super::yaml::{Mark, Node, Scalar};
 use crate::time::Millis;
@@ -90,7 +91,7 @@ impl Walk {
         let index = self.field(scalar, "source", "event_time", fields)?;
         let field = &fields[index];
         if field.ty.value_type() != ValueType::Timestamp {
-            let found = format!("event_time `{}` is {}, a timestamp is needed", field.name, field.ty.name());
+            let found = format!("event_time `{}` is {}, a timestamp is needed", field.name, field.ty);
             let remedy = "declare it as timestamp_ms (or _s, _us, _ns), or as timestamp for RFC 3339 text";
             self.problem(scalar.mark, "source", found, remedy);
         } else if field.null_on_error {
@@ -163,7 +164,7 @@ impl Walk {
             }
             let (ty, from) = (ty?, path.or(from).unwrap_or_else(|| Some(whole()))?);
             if !matches!(from, FieldSource::Value(_)) && ty != FieldType::String {
-                let found = format!("type {} cannot be read from a key or header, which is text", ty.name());
+                let found = format!("type {ty} cannot be read from a key or header, which is text");
                 self.problem(name.mark, &place, found, "declare it as string and cast it in SQL");
                 return None;
             }
@@ -179,12 +180,18 @@ impl Walk {
             return Some(ty);
         }
         if scalar.text.starts_with("decimal") {
-            self.not_yet(scalar.mark, place, &scalar.text, "use int64 or double for now");
+            let found = format!("type `{}` is no decimal(p,s) of 1 to 38 digits, 0 to p of them fraction", scalar.text);
+            let remedy = match scalar.text.split_once('(') {
+                // A comma ends a value inside braces.
+                Some((_, rest)) if !rest.ends_with(')') => "quote it inside {...}, like \"decimal(12,2)\"",
+                _ => "write p digits in all, s of them after the point, like decimal(12,2)",
+            };
+            self.problem(scalar.mark, place, found, remedy);
             return None;
         }
         let remedy = match other_name(&scalar.text).or_else(|| did_you_mean(&scalar.text, TYPES.iter().copied())) {
             Some(name) => format!("did you mean `{name}`?"),
-            None => format!("write one of {}", listed(TYPES.iter().copied())),
+            None => format!("write one of {}", listed(TYPES.iter().copied().chain(["decimal(p,s)"]))),
         };
         self.problem(scalar.mark, place, format!("type `{}` is not known", scalar.text), remedy);
         None

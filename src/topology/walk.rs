@@ -9,8 +9,9 @@ use std::collections::HashSet;
 use arrow::datatypes::{DataType, TimeUnit as ArrowUnit};
 
 use super::keys::{Key, Value, did_you_mean, listed};
-use super::plan::{Field, ValueType, schema_of};
+use super::plan::{Field, schema_of};
 use super::problems::Problem;
+use super::types::ValueType;
 use super::yaml::{Mark, Node, Scalar};
 use crate::expr::{ExprId, ExprSet};
 use crate::time::{Millis, Span};
@@ -104,7 +105,7 @@ impl Walk {
         let mut meant = vec![];
         for (key, value) in &mapping.entries {
             match keys.iter().find(|known| known.name == key.text) {
-                Some(known) if value.is_null() && known.value != Value::OneOf(&["null"]) => {
+                Some(known) if value.is_null() && !matches!(known.value, Value::OneOf(&["null"]) | Value::Constant) => {
                     meant.push(known.name);
                     section.excused = true;
                     self.problem(
@@ -146,6 +147,7 @@ impl Walk {
         let remedy = match meant {
             Some(name) => format!("did you mean `{name}`?"),
             None if value.is_null() => "quote a value that holds a comma".to_string(),
+            None if key.text == "slide" => "write it beside `window`".to_string(),
             None if key.text == "<<" => "write the keys out: merging is not supported".to_string(),
             None => format!("the keys here are {}", listed(keys.iter().map(|known| known.name))),
         };
@@ -281,18 +283,21 @@ impl Walk {
     }
 }
 
-fn value_type(ty: &DataType) -> Option<ValueType> {
+pub(super) fn value_type(ty: &DataType) -> Option<ValueType> {
     match ty {
         DataType::Utf8 => Some(ValueType::String),
         DataType::Int64 => Some(ValueType::Int64),
         DataType::Float64 => Some(ValueType::Double),
         DataType::Boolean => Some(ValueType::Bool),
         DataType::Timestamp(ArrowUnit::Millisecond, _) => Some(ValueType::Timestamp),
+        DataType::Decimal128(precision, scale) => {
+            Some(ValueType::Decimal { precision: *precision, scale: u8::try_from(*scale).ok()? })
+        }
         _ => None,
     }
 }
 
 /// Whether a piece of SQL has this word in it.
-fn mentions(sql: &str, word: &str) -> bool {
+pub(super) fn mentions(sql: &str, word: &str) -> bool {
     sql.split(|c: char| !c.is_alphanumeric() && c != '_').any(|found| found.eq_ignore_ascii_case(word))
 }

@@ -5,46 +5,53 @@
 //! several documents in one file are left out: a topology has no use for them, and each hides what a file says.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use serde_saphyr::granit_parser::{ErrorKind, Event, Options, Parser, ScalarStyle, ScanError, Span};
 
 use super::problems::Problem;
 
 /// Nodes of one file, aliases expanded: a bound against files that grow when read.
-pub(super) const MAX_NODES: usize = 100_000;
+pub(crate) const MAX_NODES: usize = 100_000;
 
 /// A position, both counted from 1; columns are characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Mark {
+pub(crate) struct Mark {
     pub line: u32,
     pub column: u32,
 }
 
 /// A text with its position.
 #[derive(Debug, Clone)]
-pub(super) struct Scalar {
+pub(crate) struct Scalar {
     pub text: String,
     pub mark: Mark,
     /// Not quoted and not a block.
     pub plain: bool,
+    /// Its bytes in the file, quotes included.
+    pub span: Range<usize>,
     /// The source text, quotes included, when it stands on one line.
     raw: Option<String>,
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Sequence {
+pub(crate) struct Sequence {
     pub mark: Mark,
+    /// Its bytes in the file, from the first bracket or item to the last.
+    pub span: Range<usize>,
     pub items: Vec<Node>,
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Mapping {
+pub(crate) struct Mapping {
     pub mark: Mark,
+    /// Its bytes in the file, from the first bracket or key to the last value.
+    pub span: Range<usize>,
     pub entries: Vec<(Scalar, Node)>,
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum Node {
+pub(crate) enum Node {
     Scalar(Scalar),
     Sequence(Sequence),
     Mapping(Mapping),
@@ -93,6 +100,15 @@ impl Node {
         }
     }
 
+    /// Its bytes in the file.
+    pub fn span(&self) -> Range<usize> {
+        match self {
+            Node::Scalar(scalar) => scalar.span.clone(),
+            Node::Sequence(sequence) => sequence.span.clone(),
+            Node::Mapping(mapping) => mapping.span.clone(),
+        }
+    }
+
     pub fn is_null(&self) -> bool {
         matches!(self, Node::Scalar(scalar) if scalar.is_null())
     }
@@ -109,7 +125,7 @@ impl Node {
 }
 
 /// The tree of a file, and the problems that do not hide the rest of it; `Err` when the file cannot be read as YAML.
-pub(super) fn read(yaml: &str) -> Result<(Node, Vec<Problem>), Problem> {
+pub(crate) fn read(yaml: &str) -> Result<(Node, Vec<Problem>), Problem> {
     let mut options = Options::default();
     options.emit_comments = false;
     let parser = Parser::new_from_str_with_options(yaml, options);
@@ -148,7 +164,7 @@ impl<'a, P: Iterator<Item = Result<(Event<'a>, Span), ScanError>>> Reader<'a, P>
                 }
                 _ => {
                     let found = "a second document begins here";
-                    return Err(Problem::new(mark(&span), found, "write one topology a file and remove the `---`"));
+                    return Err(Problem::new(mark(&span), found, "write one document a file and remove the `---`"));
                 }
             }
         }
@@ -162,8 +178,8 @@ impl<'a, P: Iterator<Item = Result<(Event<'a>, Span), ScanError>>> Reader<'a, P>
             Event::Scalar(text, style, anchor, tag) => {
                 (Node::Scalar(self.scalar(text.into_owned(), style, &span)), anchor, tag)
             }
-            Event::SequenceStart(_, anchor, tag) => (Node::Sequence(self.sequence(at)?), anchor, tag),
-            Event::MappingStart(_, anchor, tag) => (Node::Mapping(self.mapping(at)?), anchor, tag),
+            Event::SequenceStart(_, anchor, tag) => (Node::Sequence(self.sequence(at, &span)?), anchor, tag),
+            Event::MappingStart(_, anchor, tag) => (Node::Mapping(self.mapping(at, &span)?), anchor, tag),
             Event::Alias(anchor) => match self.anchors.get(&anchor).cloned() {
                 Some(node) => (node, 0, None),
                 None => return Err(Problem::new(at, "an alias names what holds it", "write the value out")),
@@ -187,27 +203,37 @@ impl<'a, P: Iterator<Item = Result<(Event<'a>, Span), ScanError>>> Reader<'a, P>
         let one_line = matches!(style, ScalarStyle::Plain | ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted)
             && span.start.line() == span.end.line();
         let raw = span.slice(self.yaml).filter(|_| one_line).map(str::to_string);
-        Scalar { text, mark: mark(span), plain: style == ScalarStyle::Plain, raw }
+        Scalar { text, mark: mark(span), plain: style == ScalarStyle::Plain, span: bytes(span), raw }
     }
 
-    fn sequence(&mut self, mark: Mark) -> Result<Sequence, Problem> {
-        let mut items = vec![];
+    fn sequence(&mut self, mark: Mark, start: &Span) -> Result<Sequence, Problem> {
+        let mut items: Vec<Node> = vec![];
         loop {
             let (event, span) = self.next()?;
             if matches!(event, Event::SequenceEnd) {
-                return Ok(Sequence { mark, items });
+                let span = self.whole(start, &span, items.last());
+                return Ok(Sequence { mark, span, items });
             }
             items.push(self.node(event, span)?);
         }
     }
 
-    fn mapping(&mut self, mark: Mark) -> Result<Mapping, Problem> {
+    /// The bytes of a collection: to its bracket, or where it has none to the end of its last value.
+    fn whole(&self, start: &Span, end: &Span, last: Option<&Node>) -> Range<usize> {
+        let from = bytes(start).start;
+        let closes = self.yaml.get(from..).is_some_and(|text| text.starts_with(['[', '{']));
+        let to = if closes { bytes(end).end } else { last.map_or(from, |node| node.span().end) };
+        from..to.max(from)
+    }
+
+    fn mapping(&mut self, mark: Mark, start: &Span) -> Result<Mapping, Problem> {
         let mut entries: Vec<(Scalar, Node)> = vec![];
         let mut lines: HashMap<String, u32> = HashMap::new();
         loop {
             let (event, span) = self.next()?;
             if matches!(event, Event::MappingEnd) {
-                return Ok(Mapping { mark, entries });
+                let span = self.whole(start, &span, entries.last().map(|(_, value)| value));
+                return Ok(Mapping { mark, span, entries });
             }
             let key = self.node(event, span)?;
             let (event, span) = self.next()?;
@@ -231,6 +257,11 @@ const START: Mark = Mark { line: 1, column: 1 };
 
 fn mark(span: &Span) -> Mark {
     Mark { line: span.start.line() as u32, column: span.start.col() as u32 + 1 }
+}
+
+/// The bytes of an event; none where the parser does not know them, which is never so for text in memory.
+fn bytes(span: &Span) -> Range<usize> {
+    span.byte_range().unwrap_or_default()
 }
 
 /// Nodes of a whole value, which an alias adds at once.

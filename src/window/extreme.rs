@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 use smallvec::SmallVec;
 
 use crate::aggregate::codec::{Corrupt, Reader, put_i64, put_u64};
-use crate::aggregate::{Input, Value};
+use crate::aggregate::{Item, Value};
 use crate::time::{Millis, floor_to};
 
 /// What is kept over a sliding window.
@@ -71,9 +71,10 @@ impl Extremes {
         self.entries.first().map(|entry| entry.start + spec.slide + spec.size)
     }
 
-    /// Folds an input at `t`, which the window holds; answers whether the value differs now.
-    pub fn add(&mut self, spec: &ExtremeSpec, input: Input<'_>, (t, offset): (Millis, i64)) -> bool {
-        let entry = Entry { start: floor_to(t, spec.slide), at: (t, offset), value: input.to_value() };
+    /// Folds an input whose time the window holds; answers whether the value differs now.
+    pub fn add(&mut self, spec: &ExtremeSpec, item: &Item<'_>) -> bool {
+        let (start, at) = (floor_to(item.t, spec.slide), (item.t, item.offset));
+        let entry = Entry { start, at, value: item.input.to_value() };
         let later = self.entries.partition_point(|kept| kept.start < entry.start);
         if self.entries[later..].iter().any(|kept| spec.covers(kept, &entry)) {
             return false;
@@ -131,6 +132,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::aggregate::Input;
 
     fn expected(spec: &ExtremeSpec, plain: &[(i64, i64, i64)]) -> Value {
         let best = match spec.which {
@@ -158,7 +160,7 @@ mod tests {
                 let t = now + back;
                 if spec.leaves_at(t) > now {
                     let before = queue.value().clone();
-                    let differs = queue.add(&spec, Input::Int(x), (t, offset as i64));
+                    let differs = queue.add(&spec, &Item { input: Input::Int(x), bucket: "", t, offset: offset as i64 });
                     plain.push((t, offset as i64, x));
                     prop_assert_eq!(differs, &before != queue.value());
                 }

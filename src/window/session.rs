@@ -8,11 +8,11 @@
 use smallvec::SmallVec;
 
 use crate::aggregate::codec::{Corrupt, Reader, put_i64, put_u64};
-use crate::aggregate::{Acc, AccKind, Change, Input};
+use crate::aggregate::{Acc, AccKind, Change, Item};
 use crate::time::Millis;
 
 /// A session window and what is aggregated in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SessionSpec {
     pub gap: Millis,
     pub kinds: Vec<AccKind>,
@@ -33,7 +33,7 @@ pub struct Sessions {
 
 /// The run that a record belongs to, after [`Sessions::touch`].
 #[derive(Debug, Clone, Copy)]
-pub struct Place {
+pub struct Joined {
     index: usize,
     /// Whether it is the newest run: the one whose aggregates are the value.
     pub is_newest: bool,
@@ -59,7 +59,7 @@ impl Sessions {
 
     /// Lets a record at `t` (whatever `where` says of it) join, merge or begin a run. Runs that no record from
     /// `oldest_accepted` on can join to a newer one are dropped.
-    pub fn touch(&mut self, spec: &SessionSpec, t: Millis, oldest_accepted: Millis) -> Place {
+    pub fn touch(&mut self, spec: &SessionSpec, t: Millis, oldest_accepted: Millis) -> Joined {
         // The runs within `gap` of `t` are neighbours: they become one.
         let from = self.runs.partition_point(|run| run.end + spec.gap < t);
         let to = self.runs.partition_point(|run| run.start - spec.gap <= t);
@@ -85,12 +85,12 @@ impl Sessions {
         // A run stays while a record at `t >= oldest_accepted` could still lie within `gap` of its end.
         let droppable = self.runs[..index].iter().take_while(|run| run.end + spec.gap < oldest_accepted).count();
         self.runs.drain(..droppable);
-        Place { index: index - droppable, is_newest }
+        Joined { index: index - droppable, is_newest }
     }
 
     /// Folds an input into the run of the record that was just let in.
-    pub fn add(&mut self, place: Place, index: usize, input: Input<'_>, (t, offset): (Millis, i64)) -> Change {
-        self.runs[place.index].accs[index].add(input, t, offset)
+    pub fn add(&mut self, place: Joined, index: usize, item: &Item<'_>) -> Change {
+        self.runs[place.index].accs[index].add(item)
     }
 
     /// Appends its bytes.
@@ -117,7 +117,8 @@ impl Sessions {
 
     /// Bytes in memory beyond the struct, approximately.
     pub fn heap_bytes(&self) -> usize {
-        if self.runs.spilled() { self.runs.capacity() * size_of::<Run>() } else { 0 }
+        let accs = self.runs.iter().flat_map(|run| &run.accs).map(Acc::heap_bytes).sum::<usize>();
+        accs + if self.runs.spilled() { self.runs.capacity() * size_of::<Run>() } else { 0 }
     }
 }
 
@@ -126,6 +127,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::aggregate::Input;
 
     /// The last run of the plain list: (its start, how many records).
     fn last_run(plain: &[i64], gap: i64) -> (i64, u64) {
@@ -152,7 +154,7 @@ mod tests {
                 now += ahead;
                 let t = now + back;
                 let place = sessions.touch(&spec, t, now - 40);
-                sessions.add(place, 0, Input::Record, (t, 0));
+                sessions.add(place, 0, &Item { input: Input::Record, bucket: "", t, offset: 0 });
                 plain.push(t);
                 let newest = *plain.iter().max().unwrap();
                 let current = sessions.current(&spec, newest).map(|accs| accs[0].count());

@@ -1,160 +1,26 @@
-//! The tiles of one sliding window of one entity: running totals, and a queue of tiles that knows what leaves when.
+//! Sums, counts and moments over a sliding window of one entity: running totals, and the tiles that leave them.
 //!
-//! A tile is the partial aggregate of one slide. A record touches the totals and the newest tile; a tile that leaves is
-//! read once and subtracted. Only both ends of the queue travel with the entity's head; what lies between is kept in
-//! chunks of [`CHUNK_TILES`] tiles under their own keys, written once and read once. So neither the cost of a record
-//! nor the size of the head grows with the window.
+//! A record touches the totals and its tile; a tile that leaves is read once and subtracted.
 //!
-//! Invariants:
-//! 1. Tiles ascend by start through `front`, `sealed`, `back`, `newest`; every start is a multiple of the slide.
-//! 2. The totals are the sum of all tiles.
-//! 3. Every tile holds at least one input; `front` is empty only when `sealed` is.
+//! Invariant: the totals are the sum of all tiles.
 
-use std::collections::VecDeque;
-
-use smallvec::SmallVec;
-
-use crate::aggregate::codec::{Corrupt, Reader, put_bytes, put_i64, put_u64};
-use crate::aggregate::{Acc, AccKind, Change, Input};
+use super::queue::{Accs, Chunks, Queue, TileSpec};
+use crate::aggregate::codec::{Corrupt, Reader};
+use crate::aggregate::{Acc, Change, Item};
 use crate::error::Result;
-use crate::time::{Millis, floor_to};
+use crate::time::Millis;
 
-/// How many tiles are sealed into one chunk.
-pub const CHUNK_TILES: u32 = 16;
-
-/// A sliding window whose accumulators subtract.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TileSpec {
-    pub size: Millis,
-    pub slide: Millis,
-    /// The partials of each tile: shared by all features over this window.
-    pub kinds: Vec<AccKind>,
-}
-
-/// Where sealed chunks are kept: an overlay over the task's store. Addressed by the start of the first tile.
-pub trait Chunks {
-    /// Keeps a chunk, replacing one of the same start.
-    fn put(&mut self, first: Millis, bytes: Vec<u8>);
-    /// The chunk that was put, taken out.
-    ///
-    /// # Errors
-    /// State: it is not there.
-    fn take(&mut self, first: Millis) -> Result<Vec<u8>>;
-}
-
-type Accs = SmallVec<[Acc; 2]>;
-
-#[derive(Debug, Clone)]
-struct Tile {
-    start: Millis,
-    accs: Accs,
-}
-
-/// Encoded tiles in ascending order, read from the front.
-#[derive(Debug, Clone, Default)]
-struct Run {
-    bytes: Vec<u8>,
-    /// Where the first tile that is still there begins.
-    at: usize,
-    count: u32,
-    first: Millis,
-    last: Millis,
-}
-
-/// What the queue knows of a sealed chunk.
-#[derive(Debug, Clone, Copy)]
-struct Sealed {
-    first: Millis,
-    last: Millis,
-}
-
-/// The tiles of one window of one entity.
+/// The tiles of one window of one entity, and their totals.
 #[derive(Debug, Clone)]
 pub struct Tiles {
     totals: Accs,
-    front: Run,
-    sealed: VecDeque<Sealed>,
-    back: Run,
-    newest: Option<Tile>,
-}
-
-impl TileSpec {
-    fn empty(&self) -> Accs {
-        self.kinds.iter().map(|kind| kind.empty()).collect()
-    }
-
-    /// When the tile that holds `t` leaves.
-    pub fn leaves_at(&self, t: Millis) -> Millis {
-        floor_to(t, self.slide) + self.slide + self.size
-    }
-
-    fn encode_tile(&self, run: &mut Run, tile: &Tile) {
-        if run.count == 0 {
-            *run = Run { bytes: std::mem::take(&mut run.bytes), first: tile.start, last: tile.start, ..Run::default() };
-            run.bytes.clear();
-        }
-        put_u64(&mut run.bytes, ((tile.start - run.last) / self.slide) as u64);
-        tile.accs.iter().for_each(|acc| acc.encode(&mut run.bytes));
-        run.last = tile.start;
-        run.count += 1;
-    }
-
-    fn decode_accs(&self, input: &mut Reader<'_>) -> Result<Accs, Corrupt> {
-        self.kinds.iter().map(|kind| kind.decode(input)).collect()
-    }
-
-    /// All tiles of a run, for a change in its middle.
-    fn decode_run(&self, run: &Run) -> Result<Vec<Tile>, Corrupt> {
-        let mut input = Reader::new(&run.bytes[run.at..]);
-        let mut start = run.first;
-        let mut tiles = Vec::with_capacity(run.count as usize + 1);
-        for index in 0..run.count {
-            let step = input.u64()? as i64 * self.slide;
-            // The first tile's step counts from a tile that has left, or from itself.
-            start = if index == 0 { run.first } else { start + step };
-            tiles.push(Tile { start, accs: self.decode_accs(&mut input)? });
-        }
-        Ok(tiles)
-    }
-
-    fn encode_run(&self, tiles: &[Tile]) -> Run {
-        let mut run = Run::default();
-        tiles.iter().for_each(|tile| self.encode_tile(&mut run, tile));
-        run
-    }
-}
-
-impl Run {
-    fn write(&self, out: &mut Vec<u8>) {
-        put_u64(out, u64::from(self.count));
-        if self.count > 0 {
-            put_i64(out, self.first);
-            put_i64(out, self.last - self.first);
-            put_bytes(out, &self.bytes[self.at..]);
-        }
-    }
-
-    fn read(input: &mut Reader<'_>) -> Result<Self, Corrupt> {
-        let count = input.u64()?.try_into().map_err(|_| Corrupt)?;
-        if count == 0 {
-            return Ok(Self::default());
-        }
-        let first = input.i64()?;
-        let last = first + input.i64()?;
-        Ok(Self { count, first, last, at: 0, bytes: input.bytes()?.to_vec() })
-    }
+    queue: Queue,
 }
 
 impl Tiles {
     /// No tiles.
     pub fn new(spec: &TileSpec) -> Self {
-        Self {
-            totals: spec.empty(),
-            front: Run::default(),
-            sealed: VecDeque::new(),
-            back: Run::default(),
-            newest: None,
-        }
+        Self { totals: spec.empty(), queue: Queue::default() }
     }
 
     /// The aggregates over the window.
@@ -162,97 +28,19 @@ impl Tiles {
         &self.totals
     }
 
-    /// The start of the oldest tile.
-    fn oldest(&self) -> Option<Millis> {
-        match () {
-            () if self.front.count > 0 => Some(self.front.first),
-            () if self.back.count > 0 => Some(self.back.first),
-            () => self.newest.as_ref().map(|tile| tile.start),
-        }
-    }
-
     /// When the oldest tile leaves.
     pub fn next_timer(&self, spec: &TileSpec) -> Option<Millis> {
-        self.oldest().map(|start| start + spec.slide + spec.size)
+        self.queue.oldest().map(|start| start + spec.slide + spec.size)
     }
 
-    /// Folds an input at `t` into partial `index`. The caller has seen to it that the window holds `t`.
+    /// Folds an input into partial `index`. The caller has seen to it that the window holds its time.
     ///
     /// # Errors
     /// State: a sealed chunk cannot be read.
-    pub fn add(
-        &mut self,
-        spec: &TileSpec,
-        index: usize,
-        input: Input<'_>,
-        (t, offset): (Millis, i64),
-        chunks: &mut dyn Chunks,
-    ) -> Result<Change> {
-        let start = floor_to(t, spec.slide);
-        let change = self.totals[index].add(input, t, offset);
-        match &mut self.newest {
-            Some(tile) if tile.start == start => {
-                tile.accs[index].add(input, t, offset);
-            }
-            Some(tile) if tile.start > start => {
-                let mut accs = spec.empty();
-                accs[index].add(input, t, offset);
-                self.insert(spec, Tile { start, accs }, chunks)?;
-            }
-            _ => {
-                let mut accs = spec.empty();
-                accs[index].add(input, t, offset);
-                let sealed = self.newest.replace(Tile { start, accs });
-                if let Some(tile) = sealed {
-                    self.seal(spec, &tile, chunks);
-                }
-            }
-        }
+    pub fn add(&mut self, spec: &TileSpec, index: usize, item: &Item<'_>, chunks: &mut dyn Chunks) -> Result<Change> {
+        let change = self.totals[index].add(item);
+        self.queue.add(spec, index, item, chunks)?;
         Ok(change)
-    }
-
-    /// Appends a tile that is no longer the newest.
-    fn seal(&mut self, spec: &TileSpec, tile: &Tile, chunks: &mut dyn Chunks) {
-        spec.encode_tile(&mut self.back, tile);
-        if self.back.count < CHUNK_TILES {
-            return;
-        }
-        let run = std::mem::take(&mut self.back);
-        if self.front.count == 0 {
-            self.front = run;
-        } else {
-            self.put_sealed(run, chunks);
-        }
-    }
-
-    fn put_sealed(&mut self, run: Run, chunks: &mut dyn Chunks) {
-        self.sealed.push_back(Sealed { first: run.first, last: run.last });
-        let mut bytes = Vec::with_capacity(run.bytes.len() + 12);
-        run.write(&mut bytes);
-        chunks.put(run.first, bytes);
-    }
-
-    /// Puts a tile older than the newest where it belongs, merging it with one of the same start.
-    fn insert(&mut self, spec: &TileSpec, tile: Tile, chunks: &mut dyn Chunks) -> Result<()> {
-        let newest_sealed = self.sealed.back().map(|chunk| chunk.last);
-        let before_back = newest_sealed.or((self.front.count > 0).then_some(self.front.last));
-        if before_back.is_none_or(|last| tile.start > last) {
-            return Ok(insert_into(spec, &mut self.back, tile)?);
-        }
-        // The first chunk that ends at or after the tile, if the tile is not already covered by the front.
-        let chunk = self.sealed.iter().position(|chunk| tile.start <= chunk.last);
-        if tile.start <= self.front.last || chunk.is_none() {
-            return Ok(insert_into(spec, &mut self.front, tile)?);
-        }
-        let index = chunk.unwrap_or_default();
-        let old = self.sealed[index];
-        let mut run = Run::read(&mut Reader::new(&chunks.take(old.first)?))?;
-        insert_into(spec, &mut run, tile)?;
-        self.sealed[index] = Sealed { first: run.first, last: run.last };
-        let mut bytes = Vec::with_capacity(run.bytes.len() + 12);
-        run.write(&mut bytes);
-        chunks.put(run.first, bytes);
-        Ok(())
     }
 
     /// Takes away the tile that leaves at `tau`, if one does; answers each partial's change.
@@ -269,121 +57,60 @@ impl Tiles {
         if self.next_timer(spec) != Some(tau) {
             return Ok(());
         }
-        let accs = self.pop(spec, chunks)?;
-        for (index, (total, leaving)) in self.totals.iter_mut().zip(&accs).enumerate() {
+        let Some(tile) = self.queue.pop(spec, chunks)? else { return Ok(()) };
+        for (index, (total, leaving)) in self.totals.iter_mut().zip(&tile.accs).enumerate() {
             changed(index, total.subtract(leaving));
         }
         Ok(())
     }
 
-    fn pop(&mut self, spec: &TileSpec, chunks: &mut dyn Chunks) -> Result<Accs> {
-        if self.front.count == 0 {
-            // Invariant 3: nothing is sealed, so the back is next, or the newest is the only tile.
-            self.front = std::mem::take(&mut self.back);
-        }
-        if self.front.count == 0 {
-            return Ok(self.newest.take().map(|tile| tile.accs).unwrap_or_else(|| spec.empty()));
-        }
-        let run = &mut self.front;
-        let mut input = Reader::new(&run.bytes[run.at..]);
-        let before = input.remaining();
-        input.u64()?;
-        let accs = spec.decode_accs(&mut input)?;
-        run.count -= 1;
-        run.at += before - input.remaining();
-        if run.count > 0 {
-            run.first += input.u64()? as i64 * spec.slide;
-        } else {
-            run.bytes.clear();
-            run.at = 0;
-            if let Some(chunk) = self.sealed.pop_front() {
-                self.front = Run::read(&mut Reader::new(&chunks.take(chunk.first)?))?;
-            }
-        }
-        Ok(accs)
+    /// Empties it.
+    ///
+    /// # Errors
+    /// State: a sealed chunk cannot be read.
+    pub fn clear(&mut self, spec: &TileSpec, chunks: &mut dyn Chunks) -> Result<()> {
+        self.totals = spec.empty();
+        self.queue.clear(chunks)
     }
 
     /// Appends what travels with the head.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let Some(oldest) = self.oldest() else {
-            return out.push(0);
-        };
-        out.push(1 + u8::from(self.front.count > 0 || self.back.count > 0));
-        let newest = self.newest.as_ref();
-        put_i64(out, newest.map_or(oldest, |tile| tile.start));
-        out.push(u8::from(newest.is_some()));
-        newest.iter().for_each(|tile| tile.accs.iter().for_each(|acc| acc.encode(out)));
-        if self.front.count == 0 && self.back.count == 0 {
-            return;
+        self.queue.encode(out);
+        if self.queue.is_long() {
+            self.totals.iter().for_each(|acc| acc.encode(out));
         }
-        self.totals.iter().for_each(|acc| acc.encode(out));
-        self.front.write(out);
-        put_u64(out, self.sealed.len() as u64);
-        let mut last = self.front.last;
-        for chunk in &self.sealed {
-            put_i64(out, chunk.first - last);
-            put_i64(out, chunk.last - chunk.first);
-            last = chunk.last;
-        }
-        self.back.write(out);
     }
 
     /// Reads what [`Self::encode`] wrote.
     pub fn decode(spec: &TileSpec, input: &mut Reader<'_>) -> Result<Self, Corrupt> {
-        let mut tiles = Self::new(spec);
-        let form = input.byte()?;
-        if form == 0 {
-            return Ok(tiles);
-        }
-        let start = input.i64()?;
-        if input.byte()? == 1 {
-            tiles.newest = Some(Tile { start, accs: spec.decode_accs(input)? });
-        }
-        if form == 1 {
+        let queue = Queue::decode(spec, input)?;
+        let totals = match queue.newest() {
+            _ if queue.is_long() => spec.decode_accs(input)?,
             // One tile is its own total.
-            tiles.totals = tiles.newest.as_ref().map(|tile| tile.accs.clone()).ok_or(Corrupt)?;
-            return Ok(tiles);
-        }
-        tiles.totals = spec.decode_accs(input)?;
-        tiles.front = Run::read(input)?;
-        let mut last = tiles.front.last;
-        for _ in 0..input.u64()? {
-            let first = last + input.i64()?;
-            last = first + input.i64()?;
-            tiles.sealed.push_back(Sealed { first, last });
-        }
-        tiles.back = Run::read(input)?;
-        Ok(tiles)
+            Some(tile) => tile.accs.clone(),
+            None => spec.empty(),
+        };
+        Ok(Self { totals, queue })
     }
 
     /// Bytes in memory beyond the struct, approximately.
     pub fn heap_bytes(&self) -> usize {
-        self.front.bytes.capacity() + self.back.bytes.capacity() + self.sealed.len() * size_of::<Sealed>()
+        self.queue.heap_bytes()
     }
-}
-
-fn insert_into(spec: &TileSpec, run: &mut Run, tile: Tile) -> Result<(), Corrupt> {
-    let mut tiles = spec.decode_run(run)?;
-    match tiles.binary_search_by_key(&tile.start, |tile| tile.start) {
-        Ok(at) => tiles[at].accs.iter_mut().zip(&tile.accs).for_each(|(acc, other)| {
-            acc.merge(other);
-        }),
-        Err(at) => tiles.insert(at, tile),
-    }
-    *run = spec.encode_run(&tiles);
-    Ok(())
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeMap;
 
     use proptest::prelude::*;
 
     use super::*;
+    use crate::aggregate::{AccKind, Input};
+    use crate::window::queue::CHUNK_TILES;
 
     #[derive(Default)]
-    struct Kept(BTreeMap<Millis, Vec<u8>>);
+    pub struct Kept(pub BTreeMap<Millis, Vec<u8>>);
 
     impl Chunks for Kept {
         fn put(&mut self, first: Millis, bytes: Vec<u8>) {
@@ -403,7 +130,7 @@ mod tests {
             size in 1i64..60, slide_share in 1i64..20,
         ) {
             let slide = (size / slide_share).max(1);
-            let spec = TileSpec { size, slide, kinds: vec![AccKind::Int, AccKind::Count] };
+            let spec = TileSpec { size, slide, kinds: vec![AccKind::Int, AccKind::Count], chunk_tiles: CHUNK_TILES };
             let (mut tiles, mut chunks, mut now) = (Tiles::new(&spec), Kept::default(), -50i64);
             let mut plain: Vec<(i64, i64)> = Vec::new();
             for (ahead, back, x) in steps {
@@ -414,8 +141,8 @@ mod tests {
                 now = t;
                 let t = now + back;
                 if spec.leaves_at(t) > now {
-                    tiles.add(&spec, 0, Input::Int(x), (t, 0), &mut chunks).unwrap();
-                    tiles.add(&spec, 1, Input::Record, (t, 0), &mut chunks).unwrap();
+                    tiles.add(&spec, 0, &Item { input: Input::Int(x), bucket: "", t, offset: 0 }, &mut chunks).unwrap();
+                    tiles.add(&spec, 1, &Item { input: Input::Record, bucket: "", t, offset: 0 }, &mut chunks).unwrap();
                     plain.push((t, x));
                 }
                 plain.retain(|(t, _)| spec.leaves_at(*t) > now);

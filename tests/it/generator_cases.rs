@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::support::generate::{Shop, ShopOptions, SmallOptions, random_topology, small};
-use crate::support::oracle::{Judged, Topology, Window, judge, run};
+use crate::support::oracle::{FeatureRow, Judged, Topology, Value, Window, judge, run};
 
 const SHOP: &str = include_str!("../../topologies/shop.yaml");
 
@@ -54,7 +54,8 @@ fn a_shop_log_has_the_shares_that_it_names() {
 
 #[test]
 fn small_logs_reach_every_class_and_topologies_every_window() {
-    let (mut classes, mut windows, mut rows) = ([0u64; 7], [0; 3], 0);
+    let (mut classes, mut windows, mut rows) = ([0u64; 7], [0; 7], 0);
+    let (mut aggregates, mut lost) = (HashMap::<_, [u32; 3]>::new(), 0);
     for seed in 0..200 {
         let topology = random_topology(seed).topology;
         for feature in topology.entities.iter().flat_map(|entity| &entity.features) {
@@ -62,7 +63,14 @@ fn small_logs_reach_every_class_and_topologies_every_window() {
                 Window::Sliding { .. } => 0,
                 Window::Session { .. } => 1,
                 Window::Lifetime => 2,
+                Window::Tumbling { complete, .. } => 3 + usize::from(complete),
+                Window::Since(_) => 5,
+                Window::Last(_) => 6,
             }] += 1;
+            let [plain, by, decayed] = aggregates.entry(std::mem::discriminant(&feature.aggregate)).or_default();
+            *plain += 1;
+            *by += u32::from(feature.by.is_some());
+            *decayed += u32::from(feature.half_life.is_some());
         }
         for run in run(&topology, &small(seed, &topology, SmallOptions::of(seed))) {
             let counts = run.counts;
@@ -78,9 +86,27 @@ fn small_logs_reach_every_class_and_topologies_every_window() {
             assert_eq!(found.iter().sum::<u64>(), counts.delivered);
             classes.iter_mut().zip(found).for_each(|(sum, count)| *sum += count);
             rows += run.rows.len();
+            lost += run.rows.iter().filter(|row| loses(&topology, row)).count();
         }
     }
     assert!(classes.iter().all(|count| *count > 20), "{classes:?}");
-    assert!(windows.iter().all(|count| *count > 100), "{windows:?}");
+    assert!(windows.iter().all(|count| *count > 40), "{windows:?}");
+    assert_eq!(aggregates.len(), 16);
+    assert!(aggregates.values().all(|[plain, by, _]| *plain > 20 && *by > 3), "{aggregates:?}");
+    assert_eq!(aggregates.values().filter(|counts| counts[2] > 10).count(), 3, "{aggregates:?}");
+    assert!(lost > 500, "{lost} rows with a value that is lost to a bound");
     assert!(rows > 20_000, "{rows} rows");
+}
+
+/// Whether a bucket is null, or a feature that shows something else for nothing left.
+fn loses(topology: &Topology, row: &FeatureRow) -> bool {
+    let lost = |value: &Value| match value {
+        Value::Map(pairs) => pairs.iter().any(|(_, value)| value.is_null()),
+        _ => false,
+    };
+    let features = &topology.entities[row.entity].features;
+    features
+        .iter()
+        .zip(&row.values)
+        .any(|(feature, value)| lost(value) || (value.is_null() && !feature.empty_value().is_null()))
 }

@@ -6,7 +6,8 @@ use crate::support::compare::{
     Conservation, StoredHashes, compare_dead_letters, compare_online, compare_rows, read_dead_letters, read_rows,
 };
 use crate::support::generate::{SmallOptions, random_topology, small};
-use crate::support::oracle::{FeatureRow, PartitionRun, Topology, Value, run};
+
+use crate::support::oracle::{Aggregate, FeatureRow, PartitionRun, Topology, Value, run};
 
 struct Verified {
     topology: Topology,
@@ -17,16 +18,22 @@ struct Verified {
 
 /// A log, what the oracle makes of it, and stores that hold exactly that.
 fn verified() -> Verified {
-    let topology = random_topology(4).topology;
+    // One whose first feature is a plain count: the tests spoil that.
+    let plain_count = |topology: &Topology| {
+        let feature = &topology.entities[0].features[0];
+        (&feature.aggregate, feature.by.is_none(), feature.half_life, &feature.empty)
+            == (&Aggregate::Count, true, None, &None)
+    };
+    let topology = (0..).map(|seed| random_topology(seed).topology).find(plain_count).expect("seeds do not end");
     let options = SmallOptions { events: 2_000, partitions: 3, users: 30, extremes: false, offset_gaps: true };
     let runs = run(&topology, &small(1, &topology, options));
     let rows: Vec<FeatureRow> = runs.iter().flat_map(|run| run.rows.iter().cloned()).collect();
     let mut stored = StoredHashes::new();
     for row in &rows {
         let entity = &topology.entities[row.entity];
-        let texts = entity.features.iter().zip(&row.values);
+        let texts = entity.columns().into_iter().zip(&row.values);
         let mut hash: BTreeMap<String, String> =
-            texts.filter_map(|(feature, value)| Some((feature.name.clone(), value.text()?))).collect();
+            texts.filter_map(|((name, _), value)| Some((name.to_string(), value.text()?))).collect();
         hash.insert("_event_time".into(), row.event_time.to_string());
         stored.insert(entity.online_key.replace("{id}", &row.key), hash);
     }
@@ -90,8 +97,8 @@ fn a_refreshed_hash_is_compared_with_the_law_at_its_own_time() {
         let hash = good.stored.get_mut(&key).expect("it has a row");
         hash.clear();
         hash.insert("_event_time".into(), later.to_string());
-        for (feature, value) in good.topology.entities[row.entity].features.iter().zip(&values) {
-            value.text().map(|text| hash.insert(feature.name.clone(), text));
+        for ((name, _), value) in good.topology.entities[row.entity].columns().into_iter().zip(&values) {
+            value.text().map(|text| hash.insert(name.to_string(), text));
         }
     }
     let found = compare_online(&good.topology, &good.runs, &good.stored);

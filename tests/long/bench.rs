@@ -66,7 +66,8 @@ pub fn run(arguments: &Arguments) -> String {
                 Program::Kappa(topic, yaml) => {
                     let file = dir.path().join(format!("{topic}.yaml"));
                     std::fs::write(&file, yaml).expect("the topology is written");
-                    kappa(&kafka, &file.display().to_string(), arguments.events)
+                    let (rows, speed) = kappa(&kafka, &file.display().to_string(), arguments.events);
+                    (Some(rows), speed)
                 }
             };
             eprintln!("round {round}: {}: {speed:.0} events per CPU-second", line.what);

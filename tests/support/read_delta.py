@@ -5,12 +5,14 @@
 
 READER is duckdb, polars, deltalake, or all: then all three must agree, each in a process of its own (together in one,
 their threads abort now and then while it ends). TABLE is a local directory. Rows come by
-(partition, ordinal). Times are microseconds since 1970, dates ISO text, bytes hexadecimal: the same for every reader,
-in the years 1 to 9999 too. Needs duckdb 1.4.4, duckdb-ext-delta, polars, deltalake and pyarrow.
+(partition, ordinal). Times are microseconds since 1970, dates ISO text, decimals plain text with all their digits, bytes
+hexadecimal, maps and structs objects: the same for every reader, in the years 1 to 9999 too. Needs duckdb 1.4.4,
+duckdb-ext-delta, polars, deltalake and pyarrow.
 """
 
 import argparse
 import datetime
+import decimal
 import json
 import pathlib
 import subprocess
@@ -27,21 +29,47 @@ def plain(value):
         return (value - EPOCH) // MICROSECOND
     if isinstance(value, datetime.date):
         return value.isoformat()
+    if isinstance(value, decimal.Decimal):
+        return format(value, "f")
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value).hex()
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
     return value
+
+
+def as_map(value):
+    """A map as a dictionary: readers give one, or a list of pairs, or a list of structs of key and value."""
+    if value is None or isinstance(value, dict):
+        return value
+    pairs = [tuple(entry.values()) if isinstance(entry, dict) else entry for entry in value]
+    return dict(pairs)
 
 
 def arrow_rows(table):
     """Rows of an Arrow table, its times as integers."""
     import pyarrow as pa
 
+    def integers(ty):
+        """The type with integers in place of times."""
+        if pa.types.is_timestamp(ty):
+            return pa.int64()
+        return pa.list_(integers(ty.value_type)) if pa.types.is_list(ty) else ty
+
+    def micros(ty):
+        if pa.types.is_timestamp(ty):
+            return pa.timestamp("us", "UTC")
+        return pa.list_(micros(ty.value_type)) if pa.types.is_list(ty) else ty
+
     columns = {}
     for name in table.column_names:
         column = table[name]
-        if pa.types.is_timestamp(column.type):
-            column = column.cast(pa.timestamp("us", "UTC")).cast(pa.int64())
-        columns[name] = column.to_pylist()
+        if integers(column.type) != column.type:
+            column = column.cast(micros(column.type)).cast(integers(column.type))
+        values = column.to_pylist()
+        columns[name] = [as_map(value) for value in values] if pa.types.is_map(column.type) else values
     names = list(columns)
     return names, list(zip(*columns.values()))
 
@@ -61,10 +89,15 @@ def read_duckdb(table, where):
     source = f"delta_scan('file://{pathlib.Path(table).resolve()}')"
     described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
     names = [row[0] for row in described]
-    picks = [
-        f'epoch_us("{row[0]}") AS "{row[0]}"' if row[1].startswith("TIMESTAMP") else f'"{row[0]}"' for row in described
-    ]
-    sql = f"SELECT {', '.join(picks)} FROM {source}"
+
+
+    def pick(name, ty):
+        if not ty.startswith("TIMESTAMP"):
+            return f'"{name}"'
+        value = f'list_transform("{name}", lambda time: epoch_us(time))' if ty.endswith("[]") else f'epoch_us("{name}")'
+        return f'{value} AS "{name}"'
+
+    sql = f"SELECT {', '.join(pick(row[0], row[1]) for row in described)} FROM {source}"
     if where:
         sql += f" WHERE CAST(\"{where[0]}\" AS VARCHAR) = ?"
     return names, connection.execute(sql, [where[1]] if where else []).fetchall()
@@ -77,9 +110,19 @@ def read_polars(table, where):
     if where:
         frame = frame.filter(pl.col(where[0]).cast(pl.String) == where[1])
     frame = frame.collect()
-    times = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.Datetime)]
+    schema = frame.schema.items()
+    times = [name for name, dtype in schema if isinstance(dtype, pl.Datetime)]
     frame = frame.with_columns(pl.col(times).dt.epoch("us"))
-    return frame.columns, frame.rows()
+    times = [name for name, dtype in schema if isinstance(dtype, pl.List) and isinstance(dtype.inner, pl.Datetime)]
+    frame = frame.with_columns(pl.col(name).list.eval(pl.element().dt.epoch("us")) for name in times)
+
+    def is_map(dtype):
+        entry = dtype.inner if isinstance(dtype, pl.List) else None
+        return isinstance(entry, pl.Struct) and [field.name for field in entry.fields] == ["key", "value"]
+
+    maps = [is_map(dtype) for _, dtype in schema]
+    rows = [tuple(as_map(value) if map else value for value, map in zip(row, maps)) for row in frame.rows()]
+    return frame.columns, rows
 
 
 def read_deltalake(table, where):

@@ -52,12 +52,12 @@ pub async fn features(address: SocketAddr, entity: &EntityPlan, ids: &[&str]) ->
 
 async fn table(address: SocketAddr, entity: &EntityPlan, ids: &[&str]) -> String {
     let mut rows = vec![vec![entity.name.clone()]];
-    rows.extend(entity.features.iter().map(|feature| vec![feature.name.clone()]));
+    rows.extend(entity.columns().map(|(name, _)| vec![name.to_string()]));
     for id in ids {
         let values = values(address, &entity.name, id).await.unwrap_or_default();
         rows[0].push((*id).to_string());
-        for (row, feature) in rows[1..].iter_mut().zip(&entity.features) {
-            row.push(values.get(&feature.name).map(|value| short(value)).unwrap_or_else(|| "-".into()));
+        for (row, (name, _)) in rows[1..].iter_mut().zip(entity.columns()) {
+            row.push(values.get(name).map(|value| short(value)).unwrap_or_else(|| "-".into()));
         }
     }
     output::table(&rows)

@@ -1,26 +1,21 @@
-//! Parquet files in memory: rows are encoded as they come, one open file a date, until a commit takes them.
+//! Parquet files in memory: rows are gathered and encoded as they come, by date, until a commit takes them.
 //!
 //! Always holds: what is in a finished file never changes, and its name follows from its bytes, so that a repeated
 //! upload writes the same file again; rows of one task are in the order of their ordinals within a file.
 //!
-//! Encodings are chosen for the writer's CPU and for what every reader knows: numbers are bit-packed
-//! differences, keys are plain, other text is a dictionary; see `properties`.
+//! A date with many rows has an open file, which takes them as they come. The rows of a date with few wait as they are:
+//! an open file costs memory and CPU for each column, and a commit may hold hundreds of dates.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, UInt32Array};
-use arrow::compute::take_record_batch;
-use arrow::datatypes::DataType;
+use arrow::compute::{concat_batches, take_record_batch};
+use arrow::error::ArrowError;
 use deltalake::logstore::object_store::PutPayload;
-use deltalake::parquet::arrow::ArrowWriter;
-use deltalake::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use deltalake::parquet::basic::{Compression, Encoding, ZstdLevel};
-use deltalake::parquet::errors::ParquetError;
-use deltalake::parquet::file::properties::{EnabledStatistics, WriterProperties};
-use deltalake::parquet::schema::types::ColumnPath;
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::form::{FileWriter, Form, SMALL_ROWS};
 use super::rows::{self, Staged};
 use super::schema::TableSpec;
 use super::stats;
@@ -28,12 +23,10 @@ use crate::error::{Error, Result};
 
 /// Rows that are encoded together: fewer cost more for each.
 const CHUNK_ROWS: usize = 8192;
-/// Rows of a row group.
-const GROUP_ROWS: usize = 1 << 20;
 /// A file is closed at this size.
 const FILE_BYTES: usize = 128 << 20;
-/// Dates that are open at once; the one longest untouched is closed for the next.
-const OPEN_DATES: usize = 32;
+/// Files that are open at once; the one longest untouched is closed for the next.
+const OPEN_FILES: usize = 32;
 
 /// A finished file, waiting for its commit.
 #[derive(Debug, Clone)]
@@ -51,39 +44,43 @@ pub struct DataFile {
     pub uploaded: Option<i64>,
 }
 
-struct OpenFile {
-    writer: ArrowWriter<Vec<u8>>,
-    ordinals: BTreeMap<i32, (i64, i64)>,
-    rows: u64,
-    /// When it was last written to, counted in chunks.
+/// The rows of one date that are in no file yet, and the file that is open for them, if there is one.
+#[derive(Default)]
+struct Date {
+    waiting: Vec<RecordBatch>,
+    rows: usize,
+    bytes: usize,
+    file: Option<OpenFile>,
+    /// When its file was last written to, counted in chunks.
     touched: u64,
 }
 
 /// Encodes the rows of one table.
 pub struct Encoder {
     spec: Arc<TableSpec>,
-    properties: WriterProperties,
+    form: Form,
     staged: Vec<Staged>,
     staged_rows: usize,
-    open: BTreeMap<i32, OpenFile>,
+    dates: BTreeMap<i32, Date>,
     finished: Vec<DataFile>,
     chunks: u64,
-    encoded_bytes: usize,
+    bytes: usize,
 }
 
 impl Encoder {
-    pub fn new(spec: Arc<TableSpec>) -> Self {
-        let properties = properties(&spec);
-        Self {
+    /// # Errors
+    /// Internal: see [`Form::new`].
+    pub fn new(spec: Arc<TableSpec>) -> Result<Self> {
+        Ok(Self {
+            form: Form::new(&spec)?,
             spec,
-            properties,
             staged: vec![],
             staged_rows: 0,
-            open: BTreeMap::new(),
+            dates: BTreeMap::new(),
             finished: vec![],
             chunks: 0,
-            encoded_bytes: 0,
-        }
+            bytes: 0,
+        })
     }
 
     /// Takes rows of one task; encodes when enough have come together.
@@ -93,24 +90,25 @@ impl Encoder {
         if self.staged_rows < CHUNK_ROWS {
             return Ok(());
         }
-        self.encode()
+        self.gather()
     }
 
-    /// Bytes in memory that wait for a commit: encoded ones, and those of staged rows by their columns' width.
+    /// Bytes in memory that wait for a commit: of files, and of rows that are in none yet.
     pub fn pending_bytes(&self) -> u64 {
-        (self.encoded_bytes + self.staged_rows * self.spec.columns.fields().len() * 8) as u64
+        (self.bytes + self.staged.iter().map(|staged| memory(&staged.rows)).sum::<usize>()) as u64
     }
 
     /// Rows that wait for a commit.
     pub fn pending_rows(&self) -> u64 {
         let finished = self.finished.iter().map(|file| file.rows).sum::<u64>();
-        self.staged_rows as u64 + finished + self.open.values().map(|file| file.rows).sum::<u64>()
+        let in_date = |date: &Date| date.rows as u64 + date.file.as_ref().map_or(0, |file| file.rows);
+        self.staged_rows as u64 + finished + self.dates.values().map(in_date).sum::<u64>()
     }
 
-    /// Closes every open file and gives all finished ones, oldest first.
+    /// Closes every file and gives all finished ones, oldest first.
     pub fn finish(&mut self) -> Result<&mut Vec<DataFile>> {
-        self.encode()?;
-        while let Some((&date, _)) = self.open.first_key_value() {
+        self.gather()?;
+        while let Some((&date, _)) = self.dates.first_key_value() {
             self.close(date)?;
         }
         self.measure();
@@ -128,7 +126,7 @@ impl Encoder {
         for file in &self.finished {
             if !reaches(file) {
                 left.push(file.clone());
-            } else if let Some(kept) = rewrite(&self.spec, &self.properties, file, partition, from)? {
+            } else if let Some(kept) = rewrite(&self.form, file, partition, from)? {
                 left.push(seal(&self.spec, file.date.clone(), kept)?);
             }
         }
@@ -143,7 +141,8 @@ impl Encoder {
         self.measure();
     }
 
-    fn encode(&mut self) -> Result<()> {
+    /// Brings the staged rows to their dates.
+    fn gather(&mut self) -> Result<()> {
         let staged = std::mem::take(&mut self.staged);
         if staged.is_empty() {
             return Ok(());
@@ -151,40 +150,48 @@ impl Encoder {
         self.staged_rows = 0;
         self.chunks += 1;
         let (columns, dates) = rows::columns_of(&self.spec, &staged)?;
-        let groups = dates.groups(columns.num_rows());
-        for (date, indices) in groups {
-            let (first, last) = (indices[0] as usize, indices[indices.len() - 1] as usize);
-            let part = if last - first + 1 == indices.len() {
-                columns.slice(first, indices.len())
-            } else {
-                take_record_batch(&columns, &UInt32Array::from(indices))
-                    .map_err(|e| unencodable(&self.spec, e.into()))?
-            };
-            self.write(date, &part)?;
+        for (date, indices) in dates.groups(columns.num_rows()) {
+            let part = part(&columns, indices).map_err(|e| unformed(&self.spec, &e))?;
+            self.add(date, part)?;
         }
         self.measure();
         Ok(())
     }
 
-    fn write(&mut self, date: i32, part: &RecordBatch) -> Result<()> {
-        if !self.open.contains_key(&date) {
-            let idlest = self.open.iter().min_by_key(|(_, file)| file.touched).map(|(date, _)| *date);
-            if let Some(idlest) = idlest.filter(|_| self.open.len() >= OPEN_DATES) {
-                self.close(idlest)?;
-            }
-            self.open.insert(date, OpenFile::new(&self.spec, &self.properties)?);
+    fn add(&mut self, date: i32, part: RecordBatch) -> Result<()> {
+        let rows = self.dates.entry(date).or_default();
+        rows.rows += part.num_rows();
+        rows.bytes += memory(&part);
+        rows.waiting.push(part);
+        if rows.rows < SMALL_ROWS && rows.file.is_none() {
+            return Ok(());
         }
-        let Some(file) = self.open.get_mut(&date) else { unreachable!("the date was opened above") };
-        file.write(&self.spec, part)?;
-        file.touched = self.chunks;
-        if file.bytes() >= FILE_BYTES {
+        if rows.file.is_none() {
+            self.close_idlest()?;
+        }
+        let Some(rows) = self.dates.get_mut(&date) else { return Ok(()) };
+        rows.write(&self.spec, &self.form)?;
+        rows.touched = self.chunks;
+        if rows.file.as_ref().is_some_and(|file| file.writer.bytes() >= FILE_BYTES) {
             self.close(date)?;
         }
         Ok(())
     }
 
+    /// Makes room for one more open file.
+    fn close_idlest(&mut self) -> Result<()> {
+        let open = self.dates.iter().filter(|(_, rows)| rows.file.is_some());
+        let (count, idlest) = (open.clone().count(), open.min_by_key(|(_, rows)| rows.touched).map(|(date, _)| *date));
+        match idlest {
+            Some(date) if count >= OPEN_FILES => self.close(date),
+            _ => Ok(()),
+        }
+    }
+
     fn close(&mut self, date: i32) -> Result<()> {
-        if let Some(file) = self.open.remove(&date) {
+        let Some(mut rows) = self.dates.remove(&date) else { return Ok(()) };
+        rows.write(&self.spec, &self.form)?;
+        if let Some(file) = rows.file {
             self.finished.push(seal(&self.spec, rows::date_text(date), file)?);
         }
         Ok(())
@@ -192,36 +199,55 @@ impl Encoder {
 
     fn measure(&mut self) {
         let finished = self.finished.iter().map(|file| file.payload.content_length()).sum::<usize>();
-        self.encoded_bytes = finished + self.open.values().map(OpenFile::bytes).sum::<usize>();
+        let in_date = |date: &Date| date.bytes + date.file.as_ref().map_or(0, |file| file.writer.bytes());
+        self.bytes = finished + self.dates.values().map(in_date).sum::<usize>();
     }
 }
 
+impl Date {
+    /// Brings the waiting rows to the open file, which is opened for them if there is none.
+    fn write(&mut self, spec: &TableSpec, form: &Form) -> Result<()> {
+        let waiting = std::mem::take(&mut self.waiting);
+        let rows = match waiting.as_slice() {
+            [] => return Ok(()),
+            [one] => one.clone(),
+            [first, ..] => concat_batches(first.schema_ref(), &waiting).map_err(|e| unformed(spec, &e))?,
+        };
+        (self.rows, self.bytes) = (0, 0);
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(OpenFile::new(form, rows.num_rows())?),
+        };
+        file.write(&rows)
+    }
+}
+
+/// A file that rows are being written to.
+struct OpenFile {
+    writer: FileWriter,
+    ordinals: BTreeMap<i32, (i64, i64)>,
+    rows: u64,
+}
+
 impl OpenFile {
-    fn new(spec: &TableSpec, properties: &WriterProperties) -> Result<Self> {
-        let writer = ArrowWriter::try_new(Vec::new(), spec.columns.clone(), Some(properties.clone()));
-        let writer = writer.map_err(|e| unencodable(spec, e))?;
-        Ok(Self { writer, ordinals: BTreeMap::new(), rows: 0, touched: 0 })
+    fn new(form: &Form, rows: usize) -> Result<Self> {
+        Ok(Self { writer: form.open(rows)?, ordinals: BTreeMap::new(), rows: 0 })
     }
 
-    fn write(&mut self, spec: &TableSpec, part: &RecordBatch) -> Result<()> {
-        self.writer.write(part).map_err(|e| unencodable(spec, e))?;
-        for run in rows::runs(part) {
+    fn write(&mut self, rows: &RecordBatch) -> Result<()> {
+        self.writer.write(rows)?;
+        for run in rows::runs(rows) {
             let range = self.ordinals.entry(run.partition).or_insert((run.first, run.last));
             *range = (range.0.min(run.first), range.1.max(run.last));
         }
-        self.rows += part.num_rows() as u64;
+        self.rows += rows.num_rows() as u64;
         Ok(())
-    }
-
-    fn bytes(&self) -> usize {
-        self.writer.bytes_written() + self.writer.in_progress_size()
     }
 }
 
 /// Closes a file and names it after its bytes.
-fn seal(spec: &TableSpec, date: String, mut file: OpenFile) -> Result<DataFile> {
-    let metadata = file.writer.finish().map_err(|e| unencodable(spec, e))?;
-    let bytes = std::mem::take(file.writer.inner_mut());
+fn seal(spec: &TableSpec, date: String, file: OpenFile) -> Result<DataFile> {
+    let (bytes, metadata) = file.writer.finish()?;
     Ok(DataFile {
         path: format!("{}={date}/part-{:032x}.parquet", spec.date_column, xxh3_128(&bytes)),
         date,
@@ -234,57 +260,34 @@ fn seal(spec: &TableSpec, date: String, mut file: OpenFile) -> Result<DataFile> 
 }
 
 /// The file again without the rows of a task below `from`; `None` when none is left.
-fn rewrite(
-    spec: &TableSpec,
-    properties: &WriterProperties,
-    file: &DataFile,
-    partition: i32,
-    from: i64,
-) -> Result<Option<OpenFile>> {
-    let mut kept = OpenFile::new(spec, properties)?;
-    for bytes in file.payload.iter() {
-        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes.clone()).and_then(|builder| builder.build());
-        for batch in reader.map_err(|e| unencodable(spec, e))? {
-            let batch = batch.map_err(|e| unencodable(spec, e.into()))?;
-            for run in rows::runs(&batch) {
-                let drop = if run.partition == partition { rows::below(&batch, &run, from) } else { 0 };
-                if drop < run.len {
-                    kept.write(spec, &batch.slice(run.start + drop, run.len - drop))?;
-                }
+fn rewrite(form: &Form, file: &DataFile, partition: i32, from: i64) -> Result<Option<OpenFile>> {
+    let mut kept = OpenFile::new(form, file.rows as usize)?;
+    form.read(&file.payload, |batch| {
+        for run in rows::runs(&batch) {
+            let drop = if run.partition == partition { rows::below(&batch, &run, from) } else { 0 };
+            if drop < run.len {
+                kept.write(&batch.slice(run.start + drop, run.len - drop))?;
             }
         }
-    }
+        Ok(())
+    })?;
     Ok((kept.rows > 0).then_some(kept))
 }
 
-/// How each column is written. Numbers: packed differences, which cost less than a dictionary and, for counters and
-/// constants, next to nothing to keep. Keys: plain bytes with packed lengths, because a dictionary of keys overflows.
-/// Other text: a dictionary. Doubles: as they are. Over all of it zstd at its lightest.
-fn properties(spec: &TableSpec) -> WriterProperties {
-    let mut builder = WriterProperties::builder()
-        .set_created_by(concat!("kappa version ", env!("CARGO_PKG_VERSION")).to_string())
-        .set_compression(Compression::ZSTD(ZstdLevel::default()))
-        .set_dictionary_enabled(false)
-        .set_statistics_enabled(EnabledStatistics::Chunk)
-        .set_statistics_truncate_length(Some(32))
-        .set_max_row_group_row_count(Some(GROUP_ROWS));
-    for (index, field) in spec.columns.fields().iter().enumerate() {
-        let column = ColumnPath::from(field.name().as_str());
-        builder = match field.data_type() {
-            DataType::Int32 | DataType::Int64 | DataType::Timestamp(..) => {
-                builder.set_column_encoding(column, Encoding::DELTA_BINARY_PACKED)
-            }
-            DataType::Utf8 if index < spec.key_columns() => {
-                builder.set_column_encoding(column, Encoding::DELTA_LENGTH_BYTE_ARRAY)
-            }
-            DataType::Utf8 => builder.set_column_dictionary_enabled(column, true),
-            DataType::Binary => builder.set_column_statistics_enabled(column, EnabledStatistics::None),
-            _ => builder,
-        };
+/// These rows of a batch; copied, unless they are most of it: a few would keep all of it in memory.
+fn part(columns: &RecordBatch, indices: Vec<u32>) -> Result<RecordBatch, ArrowError> {
+    let (first, last) = (indices[0] as usize, indices[indices.len() - 1] as usize);
+    if last - first + 1 == indices.len() && indices.len() * 2 > columns.num_rows() {
+        return Ok(columns.slice(first, indices.len()));
     }
-    builder.build()
+    take_record_batch(columns, &UInt32Array::from(indices))
 }
 
-fn unencodable(spec: &TableSpec, error: ParquetError) -> Error {
-    Error::internal(format!("rows of {} could not be encoded as Parquet: {error}", spec.path))
+/// The bytes of these rows, without what else their buffers hold.
+fn memory(rows: &RecordBatch) -> usize {
+    rows.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0)).sum()
+}
+
+fn unformed(spec: &TableSpec, error: &ArrowError) -> Error {
+    Error::internal(format!("rows of {} could not be brought together: {error}", spec.path))
 }

@@ -12,6 +12,7 @@
 //! a vacuum removes them.
 
 mod files;
+mod form;
 mod progress;
 mod read;
 mod rows;

@@ -1,12 +1,13 @@
 //! From an epoch's batches to a table's columns.
 //!
-//! Always holds: a row keeps its values; only their form changes (milliseconds to microseconds, the key's text to key
-//! columns). Rows of one task stay in the order of their ordinals.
+//! Always holds: a row keeps its values; only their form changes (milliseconds to microseconds, within lists and maps
+//! too; the key's text to key columns). Rows of one task stay in the order of their ordinals.
 
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringBuilder, TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, Int32Array, Int64Array, ListArray, MapArray, RecordBatch, StringBuilder, StructArray,
+    TimestampMicrosecondArray,
 };
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType};
@@ -72,17 +73,46 @@ fn history(
     columns.push(partitions);
     columns.extend([3, 4, 5].map(|index| rows.column(index).clone()));
     columns.push(Arc::new(Int32Array::from_value(spec.version as i32, rows.num_rows())));
-    for feature in &rows.columns()[ROW_COLUMNS.len()..] {
-        columns.push(match feature.data_type() {
-            DataType::Timestamp(TimeUnit::Millisecond, _) => {
-                let values = feature.as_primitive::<TimestampMillisecondType>();
-                let values = values.unary::<_, TimestampMicrosecondType>(|millis| millis * 1000);
-                Arc::new(values.with_timezone("UTC"))
-            }
-            _ => feature.clone(),
-        });
+    let values = &rows.columns()[ROW_COLUMNS.len()..];
+    let wanted = &spec.columns.fields()[columns.len()..];
+    if values.len() != wanted.len() {
+        let text = format!("{} has {} features and derived columns, not {}", spec.path, wanted.len(), values.len());
+        return Err(broken(ArrowError::SchemaError(text)));
+    }
+    for (column, wanted) in values.iter().zip(wanted) {
+        columns.push(stored(column, wanted.data_type()).map_err(broken)?);
     }
     Ok((columns, Dates::of(event_time)))
+}
+
+/// The same values in the type that the table has for them. Offsets, nulls and all but times are shared, not copied.
+fn stored(column: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, ArrowError> {
+    Ok(match (column.data_type(), wanted) {
+        (DataType::Timestamp(TimeUnit::Millisecond, _), DataType::Timestamp(TimeUnit::Microsecond, _)) => {
+            let values = column.as_primitive::<TimestampMillisecondType>();
+            let values = values.unary::<_, TimestampMicrosecondType>(|millis| millis * 1000);
+            Arc::new(values.with_timezone("UTC"))
+        }
+        (DataType::List(_), DataType::List(item)) => {
+            let lists = column.as_list::<i32>();
+            let items = stored(lists.values(), item.data_type())?;
+            Arc::new(ListArray::try_new(item.clone(), lists.offsets().clone(), items, lists.nulls().cloned())?)
+        }
+        (DataType::Map(..), DataType::Map(entry, ordered)) => {
+            let maps = column.as_map();
+            let entries: ArrayRef = Arc::new(maps.entries().clone());
+            let entries = stored(&entries, entry.data_type())?.as_struct().clone();
+            let (offsets, nulls) = (maps.offsets().clone(), maps.nulls().cloned());
+            Arc::new(MapArray::try_new(entry.clone(), offsets, entries, nulls, *ordered)?)
+        }
+        (DataType::Struct(_), DataType::Struct(fields)) => {
+            let parts = column.as_struct();
+            let wanted = parts.columns().iter().zip(fields);
+            let columns = wanted.map(|(part, field)| stored(part, field.data_type())).collect::<Result<_, _>>()?;
+            Arc::new(StructArray::try_new(fields.clone(), columns, parts.nulls().cloned())?)
+        }
+        _ => Arc::clone(column),
+    })
 }
 
 fn dead_letters(rows: &RecordBatch, partitions: ArrayRef) -> Result<(Vec<ArrayRef>, Dates)> {
@@ -178,8 +208,11 @@ impl Dates {
             Self::One(date) => vec![(*date, (0..rows as u32).collect())],
             Self::Many(dates) => {
                 let mut groups = std::collections::BTreeMap::<i32, Vec<u32>>::new();
-                for (row, date) in dates.iter().enumerate() {
-                    groups.entry(*date).or_default().push(row as u32);
+                let mut from = 0;
+                // Neighbours mostly have the same date.
+                for run in dates.chunk_by(|a, b| a == b) {
+                    groups.entry(run[0]).or_default().extend((from..from + run.len()).map(|row| row as u32));
+                    from += run.len();
                 }
                 groups.into_iter().collect()
             }

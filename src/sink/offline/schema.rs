@@ -8,14 +8,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use deltalake::kernel::{DataType as DeltaType, PrimitiveType, StructField};
+use deltalake::kernel::{ArrayType, DataType as DeltaType, MapType, StructField};
 
 use crate::error::{Error, Result};
-use crate::topology::{EntityPlan, FieldType, Plan, ValueType};
+use crate::topology::{EntityPlan, FieldType, Plan};
 
 /// The name of the dead letters' table, beside the entities' names.
 pub const DEAD_LETTERS: &str = "dead_letters";
-/// The columns of a history table between the key and the features.
+/// The columns of a history table between the key and the features with what is derived from them.
 pub const HISTORY_COLUMNS: [&str; 7] =
     ["event_time", "known_at", "partition", "offset", "sequence", "ordinal", "version"];
 /// The partition column of a history table: the UTC date of `event_time`.
@@ -74,12 +74,12 @@ impl TableSpec {
     }
 
     /// The columns as Delta declares them, the date last.
-    pub fn delta_fields(&self) -> Vec<StructField> {
-        let date = StructField::nullable(self.date_column, DeltaType::Primitive(PrimitiveType::Date));
-        let column = |field: &Arc<Field>| {
-            StructField::new(field.name(), DeltaType::Primitive(primitive(field.data_type())), field.is_nullable())
-        };
-        self.columns.fields().iter().map(column).chain([date]).collect()
+    ///
+    /// # Errors
+    /// Internal: a column has a type that Delta has not, which no table has.
+    pub fn delta_fields(&self) -> Result<Vec<StructField>> {
+        let date = StructField::nullable(self.date_column, DeltaType::DATE);
+        self.columns.fields().iter().map(|field| delta_field(field)).chain([Ok(date)]).collect()
     }
 
     /// Table properties: statistics only where they prune, a checkpoint every 100 commits.
@@ -154,8 +154,8 @@ fn history_columns(plan: &Plan, entity: &EntityPlan, key: &[KeyType]) -> Vec<Fie
     let types =
         [timestamp(), timestamp(), DataType::Int32, DataType::Int64, DataType::Int32, DataType::Int64, DataType::Int32];
     let fixed = HISTORY_COLUMNS.iter().zip(types).map(|(name, data_type)| Field::new(*name, data_type, false));
-    let features = entity.features.iter().map(|feature| Field::new(&feature.name, stored(feature.output_type), true));
-    entity.key.iter().zip(key).map(key_column).chain(fixed).chain(features).collect()
+    let values = entity.columns().map(|(name, ty)| Field::new(name, stored(&ty.data_type()), true));
+    entity.key.iter().zip(key).map(key_column).chain(fixed).chain(values).collect()
 }
 
 /// Readers compare names without case, and Parquet readers refuse these characters without column mapping.
@@ -191,24 +191,59 @@ fn timestamp() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 
-fn stored(ty: ValueType) -> DataType {
-    match ty {
-        ValueType::String => DataType::Utf8,
-        ValueType::Int64 => DataType::Int64,
-        ValueType::Double => DataType::Float64,
-        ValueType::Bool => DataType::Boolean,
-        ValueType::Timestamp => timestamp(),
+/// The type in the files of an epoch's column: times in microseconds; in lists and maps Delta's own names, and nullable
+/// all but a map's keys, because some readers know nothing else there.
+fn stored(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Timestamp(..) => timestamp(),
+        DataType::List(item) => DataType::List(Arc::new(Field::new("element", stored(item.data_type()), true))),
+        DataType::Struct(fields) => {
+            let nullable = |field: &Arc<Field>| Field::new(field.name(), stored(field.data_type()), true);
+            DataType::Struct(fields.iter().map(nullable).collect())
+        }
+        DataType::Map(entry, _) => match entry.data_type() {
+            DataType::Struct(fields) if fields.len() == 2 => {
+                let key = Field::new("key", fields[0].data_type().clone(), false);
+                let value = Field::new("value", stored(fields[1].data_type()), true);
+                let entry = Field::new("key_value", DataType::Struct(vec![key, value].into()), false);
+                DataType::Map(Arc::new(entry), false)
+            }
+            _ => data_type.clone(),
+        },
+        other => other.clone(),
     }
 }
 
-fn primitive(data_type: &DataType) -> PrimitiveType {
-    match data_type {
-        DataType::Int64 => PrimitiveType::Long,
-        DataType::Int32 => PrimitiveType::Integer,
-        DataType::Float64 => PrimitiveType::Double,
-        DataType::Boolean => PrimitiveType::Boolean,
-        DataType::Timestamp(..) => PrimitiveType::Timestamp,
-        DataType::Binary => PrimitiveType::Binary,
-        _ => PrimitiveType::String,
-    }
+fn delta_field(field: &Field) -> Result<StructField> {
+    Ok(StructField::new(field.name(), delta_type(field.data_type())?, field.is_nullable()))
+}
+
+fn delta_type(data_type: &DataType) -> Result<DeltaType> {
+    let unknown = |e: &dyn std::fmt::Display| Error::internal(format!("{data_type} is no type of a Delta table: {e}"));
+    Ok(match data_type {
+        DataType::Int64 => DeltaType::LONG,
+        DataType::Int32 => DeltaType::INTEGER,
+        DataType::Float64 => DeltaType::DOUBLE,
+        DataType::Boolean => DeltaType::BOOLEAN,
+        DataType::Timestamp(..) => DeltaType::TIMESTAMP,
+        DataType::Binary => DeltaType::BINARY,
+        DataType::Utf8 => DeltaType::STRING,
+        DataType::Decimal128(precision, scale) => {
+            let scale = u8::try_from(*scale).map_err(|e| unknown(&e))?;
+            DeltaType::decimal(*precision, scale).map_err(|e| unknown(&e))?
+        }
+        DataType::List(item) => ArrayType::new(delta_type(item.data_type())?, item.is_nullable()).into(),
+        DataType::Struct(fields) => {
+            let fields = fields.iter().map(|field| delta_field(field)).collect::<Result<Vec<_>>>()?;
+            DeltaType::try_struct_type(fields).map_err(|e| unknown(&e))?
+        }
+        DataType::Map(entry, _) => match entry.data_type() {
+            DataType::Struct(fields) if fields.len() == 2 => {
+                let (key, value) = (delta_type(fields[0].data_type())?, delta_type(fields[1].data_type())?);
+                MapType::new(key, value, fields[1].is_nullable()).into()
+            }
+            _ => return Err(unknown(&"its entries are not pairs")),
+        },
+        _ => return Err(unknown(&"nothing of an epoch has it")),
+    })
 }

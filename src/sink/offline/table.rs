@@ -74,7 +74,7 @@ impl OfflineTable {
         table.load().await.map_err(failed)?;
         check(&table, &spec)?;
         let mut opened = Self {
-            encoder: Encoder::new(spec.clone()),
+            encoder: Encoder::new(spec.clone())?,
             spec,
             table,
             partitions: partitions.to_vec(),
@@ -276,7 +276,7 @@ fn came_between(error: &DeltaTableError) -> bool {
 async fn create(table: &DeltaTable, spec: &TableSpec) -> Result<()> {
     let made = CreateBuilder::new()
         .with_log_store(table.log_store())
-        .with_columns(spec.delta_fields())
+        .with_columns(spec.delta_fields()?)
         .with_partition_columns([spec.date_column])
         .with_configuration(spec.properties())
         .with_raise_if_key_not_exists(false)
@@ -297,7 +297,7 @@ fn check(table: &DeltaTable, spec: &TableSpec) -> Result<()> {
     let url = table.table_url();
     let snapshot = table.snapshot().map_err(|e| unavailable(url, "read", &e))?;
     let remedy = "start a new version (--replay-from 0 --again), or give another offline.url";
-    let expected: Vec<String> = spec.delta_fields().iter().map(column_text).collect();
+    let expected: Vec<String> = spec.delta_fields()?.iter().map(column_text).collect();
     let found: Vec<String> = snapshot.schema().fields().map(column_text).collect();
     if expected != found {
         let missing: Vec<_> = expected.iter().filter(|column| !found.contains(column)).cloned().collect();

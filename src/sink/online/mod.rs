@@ -1,10 +1,11 @@
 //! The online store: the newest row of every entity, newer-wins, for readers in milliseconds.
 //!
 //! One port, two stores behind it ([`RedisStore`], [`EmbeddedStore`]), one suite over both. What is stored is plain
-//! text ([`text`]), what wins is decided by [`Position`] inside the store, and only the newest of what is pending is
+//! text ([`text`], a value by `column`), what wins is decided by [`Position`] inside the store, and only the newest of what is pending is
 //! sent ([`newest`]). Left out: retrying, which is the caller's, and any clock.
 
 mod coalesce;
+mod column;
 mod embedded;
 #[cfg(test)]
 mod fixture;
@@ -43,7 +44,8 @@ pub struct OnlineBatch<'a> {
     pub refresh: Option<Millis>,
 }
 
-/// What is stored for an entity: feature name to plain text, and `_event_time`, `_version`, `_position`.
+/// What is stored for an entity: name to plain text, of every feature and what is derived with the row, and
+/// `_event_time`, `_version`, `_position`.
 pub type OnlineHash = BTreeMap<String, String>;
 
 /// The port. Publishing is idempotent and never takes a value back: a repetition, a retry after a lost answer and a

@@ -65,10 +65,15 @@ async fn a_hash_is_plain_text(store: &dyn OnlineStore) {
         ("_position", "1:3:42:7"),
         ("_version", "9"),
         ("at", "1700000000042"),
+        ("by", r#"{"x":[42],"y":null}"#),
         ("category", "category 42"),
         ("count", "42"),
         ("flag", "false"),
+        ("price", "42.25"),
+        ("ratio", "10.5"),
         ("sum", "1e+300"),
+        ("tags", r#"["tag 42",null]"#),
+        ("top", "[[42,2],[7,1]]"),
     ];
     let expected: OnlineHash = expected.into_iter().map(|(name, text)| (name.to_string(), text.to_string())).collect();
     assert_eq!(hash(store, "text").await, Some(expected));
@@ -174,9 +179,18 @@ async fn any_key_is_a_key(store: &dyn OnlineStore) {
     for row in &list {
         assert_eq!(field(store, &row.key, "count").await, Some(row.offset.to_string()), "{:?}", row.key);
     }
-    let long = Row { category: Some("ä\u{0}\r\n".repeat(50_000)), ..Row::full("long value", 1) };
+    let text = "ä\u{0}\r\n".repeat(50_000);
+    let tags = Some(vec![Some(text.clone()); 2]);
+    let long = Row {
+        category: Some(text),
+        tags: tags.clone(),
+        price: Some(-(10i128.pow(10) - 1)),
+        ..Row::full("long value", 1)
+    };
     put(store, &entity(), FIRST, std::slice::from_ref(&long)).await.unwrap();
     assert_eq!(field(store, "long value", "category").await, long.category);
+    assert_eq!(field(store, "long value", "tags").await, serde_json::to_string(&tags).ok());
+    assert_eq!(field(store, "long value", "price").await.as_deref(), Some("-99999999.99"));
 }
 
 async fn many_entities_at_once(store: &dyn OnlineStore) {
@@ -196,9 +210,7 @@ async fn many_entities_at_once(store: &dyn OnlineStore) {
 
 async fn many_features_at_once(store: &dyn OnlineStore) {
     let width = 5_000;
-    let mut wide = entity();
-    wide.features = (0..width).map(|at| super::fixture::count(&format!("f{at}"))).collect();
-    let batch = super::fixture::wide("wide", 1, width);
+    let (wide, batch) = super::fixture::wide("wide", 1, width);
     let batch = OnlineBatch {
         entity: &wide,
         rows: &batch,

@@ -1,19 +1,16 @@
 //! Rows as plain text: what every online store holds and what `kappa get` prints.
 //!
-//! Always holds: int64 is decimal, a double its shortest form that reads back the same (as serde_json prints it: 12.0, 1e+300), a
-//! bool `true` or `false`, a timestamp whole milliseconds since 1970, a string itself; null has no text at all.
-//! The columns are downcast once a batch; a value is written straight into the caller's buffer.
+//! Always holds: a field a column of the row, features first, then what is derived with the row; each value as
+//! `Column` writes it; null has no text at all. The columns are downcast once a batch.
 
-use arrow::array::{
-    Array, ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
-    TimestampMillisecondArray,
-};
+use arrow::array::{Array, Int32Array, Int64Array, RecordBatch, StringArray};
 
+use super::column::Column;
 use super::{OnlineBatch, OnlineHash, Position};
 use crate::error::{Error, Result};
 use crate::state::ROW_COLUMNS;
 use crate::time::Millis;
-use crate::topology::{EntityPlan, ValueType};
+use crate::topology::{EntityPlan, Literal};
 
 /// The event time of the row: `T`, or `T'` of a refresh.
 pub const EVENT_TIME_FIELD: &str = "_event_time";
@@ -22,65 +19,6 @@ pub const VERSION_FIELD: &str = "_version";
 /// Its [`Position`].
 pub const POSITION_FIELD: &str = "_position";
 
-/// One feature column with its type known.
-#[derive(Debug, Clone, Copy)]
-pub enum Column<'a> {
-    String(&'a StringArray),
-    Int64(&'a Int64Array),
-    Double(&'a Float64Array),
-    Bool(&'a BooleanArray),
-    Timestamp(&'a TimestampMillisecondArray),
-}
-
-impl<'a> Column<'a> {
-    fn new(array: &'a ArrayRef, ty: ValueType) -> Option<Self> {
-        let any = array.as_any();
-        match ty {
-            ValueType::String => any.downcast_ref().map(Self::String),
-            ValueType::Int64 => any.downcast_ref().map(Self::Int64),
-            ValueType::Double => any.downcast_ref().map(Self::Double),
-            ValueType::Bool => any.downcast_ref().map(Self::Bool),
-            ValueType::Timestamp => any.downcast_ref().map(Self::Timestamp),
-        }
-    }
-
-    /// Whether the row has no value here. A double that is not a number cannot occur; it would have no text either.
-    #[inline]
-    pub fn is_null(&self, row: usize) -> bool {
-        match self {
-            Self::String(array) => array.is_null(row),
-            Self::Int64(array) => array.is_null(row),
-            Self::Double(array) => array.is_null(row) || !array.value(row).is_finite(),
-            Self::Bool(array) => array.is_null(row),
-            Self::Timestamp(array) => array.is_null(row),
-        }
-    }
-
-    /// Appends the text of a value that is not null.
-    #[inline]
-    pub fn write(&self, row: usize, out: &mut Vec<u8>) {
-        match self {
-            Self::String(array) => out.extend_from_slice(array.value(row).as_bytes()),
-            Self::Int64(array) => out.extend_from_slice(itoa::Buffer::new().format(array.value(row)).as_bytes()),
-            Self::Double(array) => {
-                out.extend_from_slice(zmij::Buffer::new().format_finite(array.value(row)).as_bytes());
-            }
-            Self::Bool(array) => out.extend_from_slice(if array.value(row) { b"true" } else { b"false" }),
-            Self::Timestamp(array) => out.extend_from_slice(itoa::Buffer::new().format(array.value(row)).as_bytes()),
-        }
-    }
-
-    #[inline]
-    fn is_zero(&self, row: usize) -> bool {
-        !self.is_null(row)
-            && match self {
-                Self::Int64(array) => array.value(row) == 0,
-                Self::Double(array) => array.value(row) == 0.0,
-                _ => false,
-            }
-    }
-}
-
 /// The rows of one entity, ready to be written as text.
 #[derive(Debug)]
 pub struct RowText<'a> {
@@ -88,14 +26,15 @@ pub struct RowText<'a> {
     event_times: &'a Int64Array,
     offsets: &'a Int64Array,
     sequences: &'a Int32Array,
-    features: Vec<Column<'a>>,
-    empty_is_zero: Vec<bool>,
+    columns: Vec<Column<'a>>,
+    /// What each feature shows when nothing is left; derived columns have none.
+    empty: Vec<&'a Literal>,
 }
 
 impl<'a> RowText<'a> {
     /// Rows in the form of [`crate::state::EntityRows::rows`]; any other form is a defect of the caller.
-    pub fn new(entity: &EntityPlan, rows: &'a RecordBatch) -> Result<Self> {
-        let expected = ROW_COLUMNS.len() + entity.features.len();
+    pub fn new(entity: &'a EntityPlan, rows: &'a RecordBatch) -> Result<Self> {
+        let expected = ROW_COLUMNS.len() + entity.columns().count();
         if rows.num_columns() != expected {
             return Err(Error::internal(format!(
                 "rows of entity `{}` have {} columns, not {expected}",
@@ -107,20 +46,17 @@ impl<'a> RowText<'a> {
             let field = rows.schema_ref().field(column).clone();
             move || Error::internal(format!("column `{}` has an unexpected type {}", field.name(), field.data_type()))
         };
-        let features = entity
-            .features
-            .iter()
-            .enumerate()
-            .map(|(at, feature)| (at + ROW_COLUMNS.len(), feature.output_type))
-            .map(|(at, ty)| Column::new(rows.column(at), ty).ok_or_else(mistyped(at)))
+        let columns = (ROW_COLUMNS.len()..)
+            .zip(entity.columns())
+            .map(|(at, (_, ty))| Column::new(rows.column(at), ty).ok_or_else(mistyped(at)))
             .collect::<Result<_>>()?;
         Ok(Self {
             keys: rows.column(0).as_any().downcast_ref().ok_or_else(mistyped(0))?,
             event_times: rows.column(1).as_any().downcast_ref().ok_or_else(mistyped(1))?,
             offsets: rows.column(3).as_any().downcast_ref().ok_or_else(mistyped(3))?,
             sequences: rows.column(4).as_any().downcast_ref().ok_or_else(mistyped(4))?,
-            features,
-            empty_is_zero: entity.features.iter().map(|feature| feature.empty_is_zero()).collect(),
+            columns,
+            empty: entity.features.iter().map(|feature| &feature.empty).collect(),
         })
     }
 
@@ -143,16 +79,15 @@ impl<'a> RowText<'a> {
         Position { generation, partition, offset, sequence, refresh }
     }
 
-    /// The feature columns, in the topology's order.
+    /// The columns of [`EntityPlan::columns`], in that order.
     #[inline]
-    pub fn features(&self) -> &[Column<'a>] {
-        &self.features
+    pub fn columns(&self) -> &[Column<'a>] {
+        &self.columns
     }
 
-    /// Whether every feature is at its empty value: 0 for a count and a sum, null for the others.
+    /// Whether every feature shows its empty value; what is derived does not count.
     pub fn all_empty(&self, row: usize) -> bool {
-        let mut features = self.features.iter().zip(&self.empty_is_zero);
-        features.all(|(column, zero)| if *zero { column.is_zero(row) } else { column.is_null(row) })
+        self.columns.iter().zip(&self.empty).all(|(column, empty)| column.is(row, empty))
     }
 }
 
@@ -163,8 +98,8 @@ pub fn hash(batch: &OnlineBatch<'_>, text: &RowText<'_>, row: usize) -> OnlineHa
         column.write(row, &mut bytes);
         String::from_utf8_lossy(&bytes).into_owned()
     };
-    let features = batch.entity.features.iter().zip(text.features()).filter(|(_, column)| !column.is_null(row));
-    let mut hash: OnlineHash = features.map(|(feature, column)| (feature.name.clone(), written(column))).collect();
+    let values = batch.entity.columns().zip(text.columns()).filter(|(_, column)| !column.is_null(row));
+    let mut hash: OnlineHash = values.map(|((name, _), column)| (name.to_string(), written(column))).collect();
     let event_time = batch.refresh.unwrap_or_else(|| text.event_time(row));
     let position = text.position(row, batch.partition, batch.generation, batch.refresh);
     hash.insert(EVENT_TIME_FIELD.to_string(), event_time.to_string());
@@ -208,48 +143,45 @@ impl<'a> OnlineKey<'a> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::super::fixture::{Row, entity, rows};
     use super::*;
-
-    fn double(value: f64) -> String {
-        let array = Float64Array::from(vec![value]);
-        let mut out = Vec::new();
-        Column::Double(&array).write(0, &mut out);
-        String::from_utf8(out).unwrap()
-    }
+    use crate::topology::{OutputType, ValueType};
 
     #[test]
-    fn doubles_are_written_in_their_shortest_form() {
-        let shown = [12.0, 0.1, 1e300, 5e-324, -2.5, 1e21, 123456789012345680.0, 0.0].map(double);
-        assert_eq!(shown.join(" "), "12.0 0.1 1e+300 5e-324 -2.5 1e+21 1.2345678901234568e+17 0.0");
-    }
-
-    proptest! {
-        #[test]
-        fn a_double_is_written_as_serde_json_prints_it(bits: u64) {
-            let value = f64::from_bits(bits);
-            prop_assume!(value.is_finite());
-            prop_assert_eq!(double(value), serde_json::to_string(&value).unwrap());
-        }
-    }
-
-    #[test]
-    fn an_entity_is_empty_when_sums_are_zero_and_the_rest_is_null() {
-        let entity = entity();
-        let batch = rows(&[Row::empty("a", 1), Row::full("b", 2), Row { sum: None, ..Row::empty("c", 3) }]);
-        let text = RowText::new(&entity, &batch).unwrap();
-        assert_eq!([0, 1, 2].map(|row| text.all_empty(row)), [true, false, false]);
+    fn an_entity_is_empty_when_every_feature_shows_its_empty_value() {
+        let mut entity = entity();
+        let derived = Row { ratio: Some(1.0), ..Row::empty("a", 1) };
+        let batch = rows(&[derived, Row::full("b", 2), Row { sum: None, ..Row::empty("c", 3) }]);
+        let empty = |entity: &EntityPlan| {
+            let text = RowText::new(entity, &batch).unwrap();
+            [0, 1, 2].map(|row| text.all_empty(row))
+        };
+        assert_eq!(empty(&entity), [true, false, false]);
+        entity.features[1].empty = Literal::Null;
+        assert_eq!(empty(&entity), [false, false, true]);
+        entity.features[2].empty = Literal::Str("none".into());
+        assert_eq!(empty(&entity), [false; 3]);
     }
 
     #[test]
     fn rows_of_another_form_are_a_defect() {
         let batch = rows(&[Row::full("a", 1)]);
+        let mistyped = [
+            ("count", OutputType::Scalar(ValueType::Bool)),
+            ("price", OutputType::Scalar(ValueType::Decimal { precision: 10, scale: 3 })),
+            ("tags", OutputType::List(ValueType::Int64)),
+            ("tags", OutputType::Counted(ValueType::String)),
+            ("top", OutputType::List(ValueType::Int64)),
+            ("by", OutputType::Map(Box::new(OutputType::Scalar(ValueType::Int64)))),
+        ];
+        for (name, ty) in mistyped {
+            let mut entity = entity();
+            entity.features.iter_mut().find(|feature| feature.name == name).unwrap().output_type = ty;
+            let error = RowText::new(&entity, &batch).unwrap_err().to_string();
+            assert!(error.contains("unexpected type") && error.contains(name), "{error}");
+        }
         let mut entity = entity();
-        entity.features[0].output_type = ValueType::Bool;
-        assert!(RowText::new(&entity, &batch).unwrap_err().to_string().contains("unexpected type"));
-        entity.features.pop();
+        entity.derived.clear();
         assert!(RowText::new(&entity, &batch).unwrap_err().to_string().contains("columns, not"));
     }
 }

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{
-    DataType, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
+    DataType, Decimal128Type, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
 };
 use deltalake::datafusion::prelude::SessionContext;
 use futures::TryStreamExt;
 
-use crate::support::oracle::{DeadLetter, FeatureRow, Topology, Type, Value};
+use crate::support::oracle::{DeadLetter, Entity, FeatureRow, Topology, Type, Value};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -117,11 +117,7 @@ fn add_rows(
         .map(|index| batch.column_by_name(&topology.fields[*index].name).cloned().ok_or("a key column is missing"))
         .collect::<Result<_, _>>()?;
     let keys: Vec<ArrayRef> = keys.iter().map(to_own_type).collect::<Result<_, _>>()?;
-    let features: Vec<ArrayRef> = plan
-        .features
-        .iter()
-        .map(|feature| column(batch, &feature.name, &arrow_type(feature.value_type())))
-        .collect::<Result<_, _>>()?;
+    let columns = columns(batch, plan)?;
     for row in 0..batch.num_rows() {
         let key = key_text(&keys, row)?;
         rows.push(FeatureRow {
@@ -133,21 +129,33 @@ fn add_rows(
             offset: offsets[row],
             sequence: sequences[row] as i32,
             ordinal: ordinals[row],
-            values: features.iter().map(|column| value(column, row, &mut |text| texts.get(text))).collect(),
+            values: columns.iter().map(|(column, ty)| value(column, row, ty, &mut |text| texts.get(text))).collect(),
             slack: None,
         });
     }
     Ok(())
 }
 
-fn arrow_type(ty: Type) -> DataType {
-    match ty {
+/// The features and what is derived with a row, with their types.
+fn columns(batch: &RecordBatch, entity: &Entity) -> Result<Vec<(ArrayRef, Type)>, Failure> {
+    let read = |(name, ty): (&str, Type)| match scalar_type(&ty) {
+        Some(arrow) => Ok((column(batch, name, &arrow)?, ty)),
+        None => Ok((batch.column_by_name(name).ok_or_else(|| format!("no column `{name}`"))?.clone(), ty)),
+    };
+    entity.columns().into_iter().map(read).collect()
+}
+
+/// `None` for what nests.
+fn scalar_type(ty: &Type) -> Option<DataType> {
+    Some(match ty {
         Type::Str | Type::Null => DataType::Utf8,
         Type::Int => DataType::Int64,
         Type::Double => DataType::Float64,
         Type::Bool => DataType::Boolean,
         Type::Ts => DataType::Timestamp(TimeUnit::Millisecond, None),
-    }
+        Type::Decimal(precision, scale) => DataType::Decimal128(*precision, *scale as i8),
+        Type::List(_) | Type::Map(_) | Type::Counted(_) => return None,
+    })
 }
 
 /// Whole numbers stay numbers, the rest becomes text.
@@ -182,11 +190,7 @@ pub fn rows_of_batch(batch: &RecordBatch, topology: &Topology, entity: usize, pa
         let (event_times, known) = (ints(batch, "event_time")?, ints(batch, "known_at")?);
         let (offsets, sequences, ordinals) =
             (ints(batch, "offset")?, ints(batch, "sequence")?, ints(batch, "ordinal")?);
-        let features: Vec<ArrayRef> = topology.entities[entity]
-            .features
-            .iter()
-            .map(|feature| column(batch, &feature.name, &arrow_type(feature.value_type())))
-            .collect::<Result<_, _>>()?;
+        let columns = columns(batch, &topology.entities[entity])?;
         let row = |row: usize| FeatureRow {
             entity,
             key: keys.as_string::<i32>().value(row).into(),
@@ -196,7 +200,7 @@ pub fn rows_of_batch(batch: &RecordBatch, topology: &Topology, entity: usize, pa
             offset: offsets[row],
             sequence: sequences[row] as i32,
             ordinal: ordinals[row],
-            values: features.iter().map(|column| value(column, row, &mut |text| text.into())).collect(),
+            values: columns.iter().map(|(column, ty)| value(column, row, ty, &mut |text| text.into())).collect(),
             slack: None,
         };
         Ok((0..batch.num_rows()).map(row).collect())
@@ -204,19 +208,44 @@ pub fn rows_of_batch(batch: &RecordBatch, topology: &Topology, entity: usize, pa
     read().unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// One value of a feature column.
-fn value(column: &ArrayRef, row: usize, texts: &mut impl FnMut(&str) -> Arc<str>) -> Value {
+/// One value of a column of this type. Scalars have their own arrow type already, what nests is cast here.
+fn value(column: &ArrayRef, row: usize, ty: &Type, texts: &mut impl FnMut(&str) -> Arc<str>) -> Value {
     if column.is_null(row) {
         return Value::Null;
     }
-    match column.data_type() {
-        DataType::Utf8 => Value::Str(texts(column.as_string::<i32>().value(row))),
-        DataType::Int64 => Value::Int(column.as_primitive::<Int64Type>().value(row)),
-        DataType::Float64 => Value::Double(column.as_primitive::<Float64Type>().value(row)),
-        DataType::Boolean => Value::Bool(column.as_boolean().value(row)),
-        DataType::Timestamp(TimeUnit::Millisecond, _) => {
-            Value::Ts(column.as_primitive::<TimestampMillisecondType>().value(row))
+    match ty {
+        Type::Str | Type::Null => Value::Str(texts(column.as_string::<i32>().value(row))),
+        Type::Int => Value::Int(column.as_primitive::<Int64Type>().value(row)),
+        Type::Double => Value::Double(column.as_primitive::<Float64Type>().value(row)),
+        Type::Bool => Value::Bool(column.as_boolean().value(row)),
+        Type::Ts => Value::Ts(column.as_primitive::<TimestampMillisecondType>().value(row)),
+        Type::Decimal(_, scale) => Value::Decimal(column.as_primitive::<Decimal128Type>().value(row), *scale),
+        Type::List(of) => Value::List(items(&column.as_list::<i32>().value(row), of, texts).into()),
+        Type::Map(of) => {
+            let pairs = column.as_map().value(row);
+            let keys = items(pairs.column(0), &Type::Str, texts).into_iter().map(|key| match key {
+                Value::Str(key) => key,
+                other => panic!("{other} is the key of a map"),
+            });
+            Value::Map(keys.zip(items(pairs.column(1), of, texts)).collect())
         }
-        other => panic!("no feature has the type {other}"),
+        Type::Counted(of) => {
+            let pairs = column.as_list::<i32>().value(row);
+            let pairs = pairs.as_struct();
+            let counts = items(pairs.column(1), &Type::Int, texts).into_iter().map(|count| match count {
+                Value::Int(count) => count,
+                other => panic!("{other} is a count"),
+            });
+            Value::Counted(items(pairs.column(0), of, texts).into_iter().zip(counts).collect())
+        }
     }
+}
+
+/// All values of an array inside another.
+fn items(array: &ArrayRef, ty: &Type, texts: &mut impl FnMut(&str) -> Arc<str>) -> Vec<Value> {
+    let array = match scalar_type(ty) {
+        Some(arrow) => cast(array, &arrow).unwrap_or_else(|error| panic!("{error}")),
+        None => Arc::clone(array),
+    };
+    (0..array.len()).map(|row| value(&array, row, ty, &mut *texts)).collect()
 }

@@ -1,18 +1,20 @@
 //! Compares what the engine left behind with what the oracle expects: rows, online values, counts.
 //!
 //! Always holds: nothing is taken from the engine's code; a difference is counted, never forgiven; the first ten are
-//! readable. Exact types must have equal bits; doubles of sums and averages may differ by 1e-12 of the value or by
-//! 2^-100 of the sum of absolute values.
+//! readable.
 
 mod delta;
 mod online;
+mod values;
 
 pub use delta::{read_dead_letters, read_rows, rows_of_batch};
 pub use online::{OnlineDifferences, StoredHashes, compare_online, read_redis};
+pub use values::{Nearness, same_value};
 
 use std::fmt;
 
-use super::oracle::{Counts, DeadLetter, FeatureRow, PartitionRun, Topology, Value};
+use super::oracle::{Counts, DeadLetter, FeatureRow, PartitionRun, Topology};
+use values::wrong_columns;
 
 /// How many differences are shown.
 const SHOWN: usize = 10;
@@ -124,29 +126,14 @@ fn row_difference(topology: &Topology, wanted: &FeatureRow, row: &FeatureRow) ->
         ("event_time", wanted.event_time == row.event_time),
         ("known_at", wanted.known_at == row.known_at),
         ("ordinal", wanted.ordinal == row.ordinal),
-        ("number of features", wanted.values.len() == row.values.len()),
+        ("number of columns", wanted.values.len() == row.values.len()),
     ];
-    let mut what: Vec<&str> = names.iter().filter(|(_, same)| !same).map(|(name, _)| *name).collect();
+    let mut what: Vec<String> = names.iter().filter(|(_, same)| !same).map(|(name, _)| (*name).into()).collect();
     if what.is_empty() {
-        for (index, feature) in topology.entities[wanted.entity].features.iter().enumerate() {
-            let slack = wanted.slack.as_ref().map_or(0.0, |slack| slack[index]);
-            if !same_value(&wanted.values[index], &row.values[index], feature.is_exact(), slack) {
-                what.push(&feature.name);
-            }
-        }
+        let entity = &topology.entities[wanted.entity];
+        what = wrong_columns(entity, &wanted.values, wanted.slack.as_deref(), &row.values);
     }
     if what.is_empty() { None } else { Some(what.join(", ")) }
-}
-
-/// Equal bits, or for inexact types a double near enough; `slack` is 2^-100 of the sum of absolute values.
-pub fn same_value(wanted: &Value, found: &Value, exact: bool, slack: f64) -> bool {
-    match (wanted, found) {
-        (Value::Double(wanted), Value::Double(found)) if !exact => {
-            let negative_zero = *found == 0.0 && found.is_sign_negative();
-            !negative_zero && (wanted - found).abs() <= slack.max(1e-12 * wanted.abs())
-        }
-        _ => wanted == found,
-    }
 }
 
 /// The terms of the conservation equation of one partition, as the engine reports them.

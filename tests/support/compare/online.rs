@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
-use super::{SHOWN, same_value};
-use crate::support::oracle::{FeatureRow, PartitionRun, Topology, Type, Value};
+use serde_json::value::RawValue;
+
+use super::SHOWN;
+use super::values::wrong_columns;
+use crate::support::oracle::{FeatureRow, PartitionRun, Topology, Type, Value, read_decimal};
 
 /// Online key to hash.
 pub type StoredHashes = HashMap<String, BTreeMap<String, String>>;
@@ -83,11 +86,8 @@ pub fn compare_online(topology: &Topology, runs: &[PartitionRun], stored: &Store
 }
 
 fn all_empty(topology: &Topology, row: &FeatureRow) -> bool {
-    topology.entities[row.entity].features.iter().zip(&row.values).all(|(_, value)| match value {
-        Value::Null | Value::Int(0) => true,
-        Value::Double(value) => *value == 0.0,
-        _ => false,
-    })
+    let features = topology.entities[row.entity].features.iter();
+    features.zip(&row.values).all(|(feature, value)| *value == feature.empty_value())
 }
 
 fn wrong_fields(
@@ -96,7 +96,8 @@ fn wrong_fields(
     row: &FeatureRow,
     hash: &BTreeMap<String, String>,
 ) -> Vec<String> {
-    let features = &topology.entities[row.entity].features;
+    let entity = &topology.entities[row.entity];
+    let columns = entity.columns();
     let shown_at = hash.get("_event_time").and_then(|text| text.parse::<i64>().ok());
     let mut wrong = vec![];
     if shown_at.is_none_or(|time| time < row.event_time) {
@@ -107,31 +108,66 @@ fn wrong_fields(
         Some(time) => run.values_at(topology, row.entity, &row.key, time).expect("it has a row"),
         None => row.values.to_vec(),
     };
-    for (index, (feature, wanted)) in features.iter().zip(&values).enumerate() {
-        let text = hash.get(&feature.name);
-        let slack = row.slack.as_ref().map_or(0.0, |slack| slack[index]);
-        let same = match (text, feature.value_type()) {
-            (Some(text), Type::Double) => {
-                double(text).is_some_and(|found| same_value(wanted, &Value::Double(found), feature.is_exact(), slack))
-            }
-            (text, _) => text == wanted.text().as_ref(),
-        };
-        if !same {
-            wrong.push(format!("{} is {text:?}, expected {wanted}", feature.name));
+    let mut found = vec![];
+    for ((name, ty), wanted) in columns.iter().zip(&values) {
+        let text = hash.get(*name);
+        match text.map_or(Some(Value::Null), |text| read_text(text, ty)) {
+            Some(value) => found.push(value),
+            None => wrong.push(format!("{name} is {text:?}, expected {wanted}")),
+        }
+    }
+    if found.len() == columns.len() {
+        for name in wrong_columns(entity, &values, row.slack.as_deref(), &found) {
+            let index = columns.iter().position(|column| column.0 == name).expect("it is a column");
+            wrong.push(format!("{name} is {:?}, expected {}", hash.get(&name), values[index]));
         }
     }
     for name in hash.keys().filter(|name| !name.starts_with('_')) {
-        if !features.iter().any(|feature| feature.name == **name) {
-            wrong.push(format!("`{name}` is no feature"));
+        if !columns.iter().any(|column| column.0 == name.as_str()) {
+            wrong.push(format!("`{name}` is no column"));
         }
     }
     wrong
 }
 
-/// A double in its shortest form, as JSON shows it; any other form is wrong.
-fn double(text: &str) -> Option<f64> {
-    let value: f64 = text.parse().ok()?;
-    serde_json::to_string(&value).ok().filter(|shortest| shortest == text).map(|_| value)
+/// The value that a text of the online store stands for; `None` when it is not written as it must be.
+fn read_text(text: &str, ty: &Type) -> Option<Value> {
+    let value = match ty {
+        Type::Str | Type::Null => Value::Str(text.into()),
+        _ => read_json(text, ty)?,
+    };
+    (value.text().as_deref() == Some(text)).then_some(value)
+}
+
+fn read_json(raw: &str, ty: &Type) -> Option<Value> {
+    if raw == "null" {
+        return Some(Value::Null);
+    }
+    Some(match ty {
+        Type::Null => return None,
+        Type::Str => Value::Str(serde_json::from_str::<String>(raw).ok()?.into()),
+        Type::Int => Value::Int(raw.parse().ok()?),
+        Type::Ts => Value::Ts(raw.parse().ok()?),
+        Type::Bool => Value::Bool(raw.parse().ok()?),
+        Type::Double => Value::Double(raw.parse().ok().filter(|value: &f64| value.is_finite())?),
+        Type::Decimal(precision, scale) => Value::Decimal(read_decimal(raw, *precision, *scale, false)?, *scale),
+        Type::List(of) => {
+            let items: Vec<&RawValue> = serde_json::from_str(raw).ok()?;
+            Value::List(items.iter().map(|item| read_json(item.get(), of)).collect::<Option<_>>()?)
+        }
+        Type::Map(of) => {
+            // In byte order, so that another order shows when it is written again.
+            let pairs: BTreeMap<String, &RawValue> = serde_json::from_str(raw).ok()?;
+            let pairs = pairs.into_iter().map(|(key, value)| Some((key.into(), read_json(value.get(), of)?)));
+            Value::Map(pairs.collect::<Option<_>>()?)
+        }
+        Type::Counted(of) => {
+            let pairs: Vec<(&RawValue, i64)> = serde_json::from_str(raw).ok()?;
+            Value::Counted(
+                pairs.iter().map(|(value, n)| Some((read_json(value.get(), of)?, *n))).collect::<Option<_>>()?,
+            )
+        }
+    })
 }
 
 /// Reads every hash whose key fits the online key of one of the topology's entities.
@@ -167,4 +203,29 @@ pub fn read_redis(url: &str, topology: &Topology) -> redis::RedisResult<StoredHa
 /// A literal text inside a glob pattern.
 fn escaped(text: &str) -> String {
     text.chars().flat_map(|c| if "*?[]\\".contains(c) { vec!['\\', c] } else { vec![c] }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_read_as_they_must_be_written() {
+        let read = |text: &str, ty: &Type| read_text(text, ty).map(|value| value.to_string());
+        let list = |of: Type| Type::List(Box::new(of));
+        assert_eq!(read("1.50", &Type::Decimal(5, 2)).as_deref(), Some("1.50"));
+        assert_eq!(read("[1.5,null]", &list(Type::Double)).as_deref(), Some("[1.5, null]"));
+        assert_eq!(
+            read(r#"[["a",3],["b",1]]"#, &Type::Counted(Box::new(Type::Str))).as_deref(),
+            Some("['a' x 3, 'b' x 1]")
+        );
+        let map = Type::Map(Box::new(list(Type::Int)));
+        assert_eq!(read(r#"{"a":[1],"b":null}"#, &map).as_deref(), Some("{a: [1], b: null}"));
+        let wrong =
+            [("1.5", Type::Decimal(5, 2)), ("1.50", Type::Double), ("[1, 2]", list(Type::Int)), ("null", Type::Int)];
+        for (text, ty) in wrong {
+            assert_eq!(read(text, &ty), None, "{text}");
+        }
+        assert_eq!(read(r#"{"b":[1],"a":[2]}"#, &map), None);
+    }
 }

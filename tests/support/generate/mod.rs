@@ -4,6 +4,7 @@
 //! that run ahead, every malformed kind; they come with a random topology. `shop` is the long, realistic one over the
 //! schema of `topologies/shop.yaml`.
 
+mod features;
 mod shop;
 mod small;
 mod topologies;

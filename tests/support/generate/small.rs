@@ -1,7 +1,8 @@
 //! Short, hostile logs for a given topology.
 //!
-//! Times are chosen against the topology: on the borders of tiles and sessions and one millisecond beside them, on the
-//! border of lateness and grace, on the border of `max_future`; between them lie steps from nothing to days.
+//! Times are chosen against the topology: on the borders of tiles, windows and sessions, at the time when an entity is
+//! forgotten, and one millisecond beside them, on the border of lateness and grace, on the border of `max_future`;
+//! between them lie steps from nothing to days.
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -58,8 +59,33 @@ struct Small<'a> {
     options: SmallOptions,
     logs: Vec<Log>,
     now: i64,
-    /// Lengths after which something leaves: (slide, size) and, for sessions, (1, gap).
-    borders: Vec<(i64, i64)>,
+    borders: Vec<Border>,
+}
+
+/// What was folded at `t` leaves when the slide that holds `t` has ended and then `after` has passed.
+#[derive(Debug, Clone, Copy)]
+struct Border {
+    slide: i64,
+    /// Of the beginning of some slide.
+    offset: i64,
+    after: i64,
+}
+
+impl Border {
+    fn begin(self, t: i64) -> i64 {
+        (t - self.offset).div_euclid(self.slide) * self.slide + self.offset
+    }
+
+    fn of(window: &Window) -> Option<Self> {
+        match *window {
+            Window::Sliding { size, slide } => Some(Self { slide, offset: 0, after: size }),
+            Window::Tumbling { size, offset, complete } => {
+                Some(Self { slide: size, offset, after: if complete { size } else { 0 } })
+            }
+            Window::Session { gap } => Some(Self { slide: 1, offset: 0, after: gap }),
+            Window::Lifetime | Window::Since(_) | Window::Last(_) => None,
+        }
+    }
 }
 
 /// Steps of the clock in ms, from bursts to silence.
@@ -68,16 +94,11 @@ const STEPS: [i64; 14] = [0, 0, 0, 1, 1, 3, 10, 40, 250, 1_000, 7_000, 60_000, 1
 impl<'a> Small<'a> {
     fn new(seed: u64, topology: &'a Topology, options: SmallOptions) -> Self {
         let mut rng = SmallRng::seed_from_u64(seed ^ 0x0005_1a11_1095);
-        let borders = topology
-            .entities
-            .iter()
-            .flat_map(|entity| &entity.features)
-            .filter_map(|feature| match feature.window {
-                Window::Sliding { size, slide } => Some((slide, size)),
-                Window::Session { gap } => Some((1, gap)),
-                Window::Lifetime => None,
-            })
-            .collect();
+        let mut borders = vec![];
+        for entity in &topology.entities {
+            borders.extend(entity.features.iter().filter_map(|feature| Border::of(&feature.window)));
+            borders.extend(entity.forget_after.map(|after| Border { slide: 1, offset: 0, after: after - 1 }));
+        }
         // Sometimes around 1970, where floors must go down.
         let now = if rng.random_bool(0.1) { -5_000 } else { 1_700_000_000_000 };
         let first = |rng: &mut SmallRng| if options.offset_gaps { rng.random_range(0..1000) } else { 0 };
@@ -90,7 +111,7 @@ impl<'a> Small<'a> {
     fn event(&mut self) {
         // Most steps are near the windows' own scale, so that windows neither stay full nor empty.
         let step = *pick(&mut self.rng, &STEPS);
-        let longest = self.borders.iter().map(|(_, size)| *size).max().unwrap_or(1_000);
+        let longest = self.borders.iter().map(|border| border.slide + border.after).max().unwrap_or(1_000);
         self.now += if step > longest && self.rng.random_bool(0.9) { longest / 7 } else { step };
         let user = self.user();
         let partition = partition_of(&user, self.options.partitions) as usize;
@@ -146,13 +167,10 @@ impl<'a> Small<'a> {
         match rng.random_range(0..100) {
             0..=39 => self.now - if rng.random_bool(0.5) { 0 } else { rng.random_range(0..50) },
             40..=54 if !self.borders.is_empty() => {
-                let (slide, size) = *pick(rng, &self.borders);
-                recent.div_euclid(slide) * slide + slide + size + rng.random_range(-1..=1)
+                let border = *pick(rng, &self.borders);
+                border.begin(recent) + border.slide + border.after + rng.random_range(-1..=1)
             }
-            55..=62 if !self.borders.is_empty() => {
-                let (slide, _) = *pick(rng, &self.borders);
-                self.now.div_euclid(slide) * slide - rng.random_range(0..=1)
-            }
+            55..=62 if !self.borders.is_empty() => pick(rng, &self.borders).begin(self.now) - rng.random_range(0..=1),
             63..=70 => recent,
             71..=82 => seen - rng.random_range(0..=lateness),
             83..=89 => watermark - rng.random_range(0..=grace),
@@ -236,6 +254,14 @@ impl<'a> Small<'a> {
             _ => format!("{:.2}", rng.random_range(-5.0..100.0)),
         };
         add(rng, "price", price);
+        let amount = amount(rng);
+        add(rng, "amount", amount);
+        let huge = match rng.random_range(0..if extremes { 5 } else { 3 }) {
+            3 => format!("{}.999999", "9".repeat(32)),
+            4 => format!("-{}", "9".repeat(32)),
+            _ => format!("\"{}.{:06}\"", rng.random_range(0..9), rng.random_range(0..1_000_000)),
+        };
+        add(rng, "huge", huge);
         let flag = rng.random_bool(0.5).to_string();
         add(rng, "flag", flag);
         let seen = time - rng.random_range(0..100_000);
@@ -244,5 +270,18 @@ impl<'a> Small<'a> {
             fields.push(("other".into(), "{\"ts\":\"x\",\"list\":[1,2.5e3,{\"a\":null}],\"s\":\"}]\\\\\"}".into()));
         }
         fields
+    }
+}
+
+/// A `decimal(9,2)` as a number or as text; rarely one that does not fit.
+fn amount(rng: &mut SmallRng) -> String {
+    match rng.random_range(0..200) {
+        0 => "1.005".into(),
+        1 => "\"10000000\"".into(),
+        2..=19 => "9999999.99".into(),
+        20..=39 => format!("-{}.5", rng.random_range(1..9)),
+        40..=59 => format!("{}e-1", rng.random_range(0..50)),
+        60..=99 => format!("\"{}.{:02}\"", rng.random_range(0..5), rng.random_range(0..100)),
+        _ => rng.random_range(-2..6).to_string(),
     }
 }

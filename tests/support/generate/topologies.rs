@@ -1,8 +1,10 @@
-//! Random topologies over one schema: every window with every aggregate, with and without `where`, lateness and grace.
+//! Random topologies over one schema: every window with every aggregate, with and without `where`, buckets and a
+//! declared empty value, bounds that are sometimes exceeded, what is derived, lateness, grace, forgetting.
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
+use super::features::{random_derived, random_feature};
 use super::pick;
 use crate::support::oracle::Topology;
 
@@ -15,44 +17,16 @@ pub struct RandomTopology {
 
 /// The declared fields of every random topology.
 pub const SCHEMA: &str = "{user_id: string, item: int64, event: string, category: string, qty: int64, price: double, \
-                          flag: bool, seen: timestamp_ms, ts: timestamp_ms}";
+                          amount: 'decimal(9,2)', huge: 'decimal(38,6)', flag: bool, seen: timestamp_ms, \
+                          ts: timestamp_ms}";
 
-const SLIDING: [&str; 12] = ["10ms", "25ms", "100ms", "1s", "5s", "12s", "1m", "10m", "1h", "1d", "7d", "30d"];
-const GAPS: [&str; 6] = ["1ms", "5ms", "100ms", "1s", "30s", "30m"];
-const INTS: [&str; 6] = [
-    "qty",
-    "qty * 3 - 1",
-    "item",
-    "case when flag then qty else 0 end",
-    "case event when 'add' then qty when 'remove' then -qty end",
-    "qty * 4611686018427387904",
-];
-const DOUBLES: [&str; 5] = [
-    "price",
-    "price * qty",
-    "price - 10",
-    "case event when 'add' then price when 'remove' then -price end",
-    "case when flag then price else 0 end",
-];
-const ORDERED: [&str; 4] = ["category", "seen", "event", "ts"];
-const WHERES: [&str; 14] = [
-    "event = 'view'",
-    "event in ('view', 'click')",
-    "event not in ('view', 'add')",
-    "event = 'never'",
-    "price > 10",
-    "price < 0 or qty = 3",
-    "flag",
-    "not flag",
-    "flag is null",
-    "category is not null and event != 'click'",
-    "qty != 3 and event <> 'add'",
-    "category = 'a' or category is null",
-    "price * 2 >= qty",
-    "qty between 1 and 5",
-];
 const SOURCE_WHERES: [&str; 4] =
     ["event != 'noise'", "event is not null", "price is null or price < 1000000", "not flag"];
+
+/// With the milliseconds; a grace must be shorter than what an entity is forgotten after.
+const GRACES: [(&str, i64); 5] = [("1ms", 1), ("100ms", 100), ("10s", 10_000), ("5m", 300_000), ("1d", 86_400_000)];
+const FORGETS: [(&str, i64); 6] =
+    [("2ms", 2), ("150ms", 150), ("11s", 11_000), ("1h", 3_600_000), ("25h", 90_000_000), ("40d", 3_456_000_000)];
 
 /// The topology of a seed; always valid.
 pub fn random_topology(seed: u64) -> RandomTopology {
@@ -62,8 +36,11 @@ pub fn random_topology(seed: u64) -> RandomTopology {
          partitioned_by: user_id\n  lateness: {}\n",
         pick(rng, &["0ms", "0ms", "1ms", "10ms", "1s", "5s", "1m"])
     );
+    let mut grace = 0;
     if rng.random_bool(0.4) {
-        yaml += &format!("  grace: {}\n", pick(rng, &["1ms", "100ms", "10s", "5m", "1d"]));
+        let (text, millis) = *pick(rng, &GRACES);
+        yaml += &format!("  grace: {text}\n");
+        grace = millis;
     }
     if rng.random_bool(0.5) {
         yaml += &format!("  max_future: {}\n", pick(rng, &["off", "0ms", "10ms", "10s", "1h"]));
@@ -78,57 +55,30 @@ pub fn random_topology(seed: u64) -> RandomTopology {
     let count = *pick(rng, &[1, 1, 1, 2, 2, 3]);
     for index in 0..count {
         let which = (first + index) % 3;
-        let name = names[which];
-        yaml += &format!("  {name}:\n    key: {}\n    online_key: \"{name}:{{id}}\"\n    features:\n", keys[which]);
-        for feature in 0..rng.random_range(1..=6) {
-            yaml += &format!("      f{feature}: {}\n", random_feature(rng));
-        }
+        yaml += &format!("  {}:\n    key: {}\n    online_key: \"{0}:{{id}}\"\n", names[which], keys[which]);
+        yaml += &entity(rng, grace);
     }
     RandomTopology { topology: Topology::from_yaml(&yaml), yaml }
 }
 
-fn random_feature(rng: &mut SmallRng) -> String {
-    let any = |rng: &mut SmallRng| -> &'static str {
-        let kinds: [&[&str]; 4] = [&INTS, &DOUBLES, &ORDERED, &["flag"]];
-        let kind: &[&'static str] = kinds[rng.random_range(0..4)];
-        kind[rng.random_range(0..kind.len())]
-    };
-    let number = |rng: &mut SmallRng| if rng.random_bool(0.5) { *pick(rng, &INTS) } else { *pick(rng, &DOUBLES) };
-    let ordered = |rng: &mut SmallRng| if rng.random_bool(0.6) { number(rng) } else { *pick(rng, &ORDERED) };
-    let (aggregate, input) = match rng.random_range(0..7) {
-        0 => ("count", "*"),
-        1 => ("count", any(rng)),
-        2 => ("sum", number(rng)),
-        3 => ("avg", number(rng)),
-        4 => ("min", ordered(rng)),
-        5 => ("max", ordered(rng)),
-        _ => ("last", any(rng)),
-    };
-    let mut feature = format!("{{{aggregate}: \"{input}\"");
-    if rng.random_bool(0.5) {
-        feature += &format!(", where: \"{}\"", pick(rng, &WHERES));
+/// When it is forgotten, its features, what is derived from them.
+fn entity(rng: &mut SmallRng, grace: i64) -> String {
+    let mut yaml = String::new();
+    if rng.random_bool(0.35) {
+        let longer: Vec<&str> = FORGETS.iter().filter(|(_, after)| *after > grace).map(|(text, _)| *text).collect();
+        yaml += &format!("    forget_after: {}\n", pick(rng, &longer));
     }
-    feature += ", ";
-    feature += &match rng.random_range(0..10) {
-        0..=1 => "window: lifetime".to_string(),
-        2..=4 => format!("window: {{session: {}}}", pick(rng, &GAPS)),
-        _ => sliding(rng),
-    };
-    feature + "}"
-}
-
-/// A size with its default slide, a slide that divides it, one that does not, or one as long as it.
-fn sliding(rng: &mut SmallRng) -> String {
-    let size = *pick(rng, &SLIDING);
-    let millis = crate::support::oracle::span(size);
-    if millis >= 12_000 && rng.random_bool(0.3) {
-        return format!("window: {size}");
+    yaml += "    features:\n";
+    let mut columns = vec![];
+    for index in 0..rng.random_range(1..=6) {
+        let feature = random_feature(rng);
+        yaml += &format!("      f{index}: {}\n", feature.yaml);
+        columns.push((format!("f{index}"), feature.kind));
     }
-    let slide = match rng.random_range(0..4) {
-        0 => millis,
-        1 => (millis / 2).max(1),
-        2 => (millis / 10).max(1),
-        _ => (millis / 3 + 1).min(millis),
-    };
-    format!("window: {size}, slide: {slide}ms")
+    let derived = random_derived(rng, &columns);
+    if !derived.is_empty() {
+        yaml += "    derived:\n";
+        yaml.extend(derived.iter().map(|line| format!("      {line}\n")));
+    }
+    yaml
 }

@@ -10,6 +10,7 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::topology::{Field, FieldFrom, FieldType, Topology};
+use super::value::read_decimal;
 use super::{LogRecord, Value};
 
 const MAX_DEPTH: usize = 128;
@@ -123,6 +124,14 @@ fn read(raw: &str, field: &Field) -> Option<Value> {
         }
         FieldType::Ts { times, by } if whole => {
             raw.parse::<i64>().ok()?.checked_mul(*times).map(|n| Value::Ts(n.div_euclid(*by)))
+        }
+        FieldType::Decimal(precision, scale) => {
+            let text = match first {
+                b'"' => serde_json::from_str::<String>(raw).ok()?,
+                _ if number => raw.to_string(),
+                _ => return None,
+            };
+            read_decimal(&text, *precision, *scale, number).map(|value| Value::Decimal(value, *scale))
         }
         FieldType::TsText if first == b'"' => rfc3339(&serde_json::from_str::<String>(raw).ok()?).map(Value::Ts),
         _ => None,

@@ -3,9 +3,8 @@
 //! > value(entity) = aggregate over the set of records of that entity folded so far, of those that the window holds
 //! > at `T = max(largest event time folded into the entity, watermark of the partition)`.
 //!
-//! Always holds: a value is computed from the list of the entity's records; what is remembered between evaluations is
-//! only which records were held the last time, so that an equal set is not summed again. Timers are any times at which
-//! something might leave: one at which nothing changes writes no row, so too many do no harm.
+//! Always holds: a value is computed from the list of the entity's records. Timers are any times at which something
+//! might leave: one at which nothing changes writes no row, so too many do no harm.
 //!
 //! Questions that the page leaves open, and what is done here:
 //! 1. A timer is pending while `tau > T` of its entity, so a record folded late-in-grace arms only what still lies
@@ -18,14 +17,18 @@
 //! 6. "The previous row" is the last row written; an evaluation that writes none leaves no trace.
 //! 7. A sum of doubles beyond the largest double is null, and so is the avg made of it.
 //! 8. Null keys are counted for each entity.
+//! 9. A record whose bucket is null neither enters nor leaves the window of a feature with `by`.
+//! 10. An inexact feature that is null for more buckets than it may have still has a row due when an input enters.
+//! 11. A standard deviation is null where its variance is beyond the largest double.
+//! 12. An average of decimals is made of the exact sum, also when that has more than 38 digits.
+//! 13. `share` leaves a value that is null out of the map; a map of nulls alone has the sum 0.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::exact::exact_sum;
 use super::json::{Judged, judge};
-use super::sql::Type;
-use super::topology::{Aggregate, Entity, Feature, Topology, Window};
+use super::subject::Subject;
+use super::topology::Topology;
 use super::{FeatureRow, LogRecord, Value};
 
 /// How many records of a partition are of each class.
@@ -67,16 +70,11 @@ pub struct PartitionRun {
 }
 
 impl PartitionRun {
-    /// The law at `max(T, t)` after the whole log, as a wall-clock refresh shows it; `None` for an unknown entity.
+    /// The law at `max(T, t)` after the whole log, as a wall-clock refresh shows it, with what is derived with a row;
+    /// `None` for an unknown entity.
     pub fn values_at(&self, topology: &Topology, entity: usize, key: &Arc<str>, t: i64) -> Option<Vec<Value>> {
         let subject = self.subjects.get(&(entity, key.clone()))?;
-        let at = t.max(subject.time(self.watermark));
-        let features = &topology.entities[entity].features;
-        let values = features.iter().zip(&subject.lists).map(|(feature, list)| {
-            let (from, to) = held(feature.window, list, &subject.times, at);
-            aggregate(feature, &list.inputs[from..to]).0
-        });
-        Some(values.collect())
+        Some(subject.values_at(&topology.entities[entity], t.max(subject.time(self.watermark))))
     }
 
     /// How many entities have folded a record.
@@ -114,153 +112,6 @@ pub fn run_partition(topology: &Topology, partition: i32, records: &[LogRecord])
         oracle.step(record);
     }
     oracle.finish()
-}
-
-/// One entity key: the list of its records, seen by each feature, and its last row.
-#[derive(Debug)]
-struct Subject {
-    /// The event times of all its records, sorted.
-    times: Vec<i64>,
-    /// One a feature.
-    lists: Vec<List>,
-    largest_kafka_time: i64,
-    /// The values and the known time of the last row.
-    row: Vec<Value>,
-    known_at: Option<i64>,
-    timers: BTreeSet<i64>,
-}
-
-/// The records that a feature's `where` takes and whose input is not null, by (event time, offset).
-#[derive(Debug, Clone)]
-struct List {
-    times: Vec<i64>,
-    offsets: Vec<i64>,
-    inputs: Vec<Value>,
-    /// The offsets that the window held at the last evaluation, and what came of them.
-    held: Vec<i64>,
-    value: Value,
-    slack: f64,
-}
-
-impl Subject {
-    fn new(entity: &Entity) -> Self {
-        let lists: Vec<List> = entity
-            .features
-            .iter()
-            .map(|feature| List {
-                times: vec![],
-                offsets: vec![],
-                inputs: vec![],
-                held: vec![],
-                value: aggregate(feature, &[]).0,
-                slack: 0.0,
-            })
-            .collect();
-        Self {
-            times: vec![],
-            row: lists.iter().map(|list| list.value.clone()).collect(),
-            lists,
-            largest_kafka_time: i64::MIN,
-            known_at: None,
-            timers: BTreeSet::new(),
-        }
-    }
-
-    /// Its `T`.
-    fn time(&self, watermark: Option<i64>) -> i64 {
-        self.times.last().copied().unwrap_or(i64::MIN).max(watermark.unwrap_or(i64::MIN))
-    }
-
-    /// Evaluates every feature at `at`; whether a row is due.
-    fn evaluate(&mut self, entity: &Entity, at: i64) -> bool {
-        let mut due = false;
-        for ((feature, list), shown) in entity.features.iter().zip(&mut self.lists).zip(&self.row) {
-            let (from, to) = held(feature.window, list, &self.times, at);
-            let moved = list.held != list.offsets[from..to];
-            if moved {
-                list.held.clear();
-                list.held.extend_from_slice(&list.offsets[from..to]);
-                (list.value, list.slack) = aggregate(feature, &list.inputs[from..to]);
-            }
-            due |= if feature.is_exact() { list.value != *shown } else { moved };
-        }
-        due
-    }
-}
-
-/// The part of the list, as a range of indices, that the window holds at `at`.
-fn held(window: Window, list: &List, all: &[i64], at: i64) -> (usize, usize) {
-    let from = match window {
-        Window::Lifetime => i64::MIN,
-        Window::Sliding { size, slide } => (at - size).div_euclid(slide) * slide,
-        Window::Session { gap } => match all.last() {
-            Some(last) if at <= last + gap => {
-                let breaks = all.windows(2).rposition(|pair| pair[1] - pair[0] > gap);
-                all[breaks.map_or(0, |index| index + 1)]
-            }
-            _ => return (0, 0),
-        },
-    };
-    (list.times.partition_point(|t| *t < from), list.times.partition_point(|t| *t <= at))
-}
-
-/// The aggregate of these inputs, in the order of (event time, offset), and 2^-100 of the sum of absolute values.
-fn aggregate(feature: &Feature, inputs: &[Value]) -> (Value, f64) {
-    let exact = |value: Value| (value, 0.0);
-    if inputs.is_empty() {
-        return exact(match (feature.aggregate, feature.input_type()) {
-            (Aggregate::Count, _) | (Aggregate::Sum, Type::Int) => Value::Int(0),
-            (Aggregate::Sum, _) => Value::Double(0.0),
-            _ => Value::Null,
-        });
-    }
-    match feature.aggregate {
-        Aggregate::Count => exact(Value::Int(inputs.len() as i64)),
-        Aggregate::Last => exact(inputs[inputs.len() - 1].clone()),
-        Aggregate::Min => exact(inputs.iter().min_by(|a, b| order(a, b)).expect("not empty").clone()),
-        Aggregate::Max => exact(inputs.iter().max_by(|a, b| order(a, b)).expect("not empty").clone()),
-        Aggregate::Sum | Aggregate::Avg => {
-            let count = if feature.aggregate == Aggregate::Avg { Some(inputs.len() as f64) } else { None };
-            if feature.input_type() == Type::Int {
-                return exact(sum_of_ints(inputs, count));
-            }
-            let doubles: Vec<f64> = inputs
-                .iter()
-                .map(|input| match input {
-                    Value::Double(v) => *v,
-                    other => panic!("{other} is no double"),
-                })
-                .collect();
-            let divisor = count.unwrap_or(1.0);
-            let value = exact_sum(&doubles).map_or(Value::Null, |sum| Value::Double(sum / divisor + 0.0));
-            (value, doubles.iter().map(|v| v.abs()).sum::<f64>() * 2f64.powi(-100) / divisor)
-        }
-    }
-}
-
-/// The sum, null beyond 64 bits; or with a count, the sum by it.
-fn sum_of_ints(inputs: &[Value], count: Option<f64>) -> Value {
-    let sum: i128 = inputs
-        .iter()
-        .map(|input| match input {
-            Value::Int(v) => i128::from(*v),
-            other => panic!("{other} is no int64"),
-        })
-        .sum();
-    match count {
-        Some(count) => Value::Double(sum as f64 / count),
-        None => i64::try_from(sum).map_or(Value::Null, Value::Int),
-    }
-}
-
-fn order(a: &Value, b: &Value) -> std::cmp::Ordering {
-    match (a, b) {
-        (Value::Int(a), Value::Int(b)) | (Value::Ts(a), Value::Ts(b)) => a.cmp(b),
-        (Value::Double(a), Value::Double(b)) => a.total_cmp(b),
-        (Value::Bool(a), Value::Bool(b)) => a.cmp(b),
-        (Value::Str(a), Value::Str(b)) => a.as_bytes().cmp(b.as_bytes()),
-        _ => panic!("{a} and {b} have no order"),
-    }
 }
 
 /// Why an entity is evaluated: decides `known_at`.
@@ -408,30 +259,10 @@ impl<'a> Oracle<'a> {
                 continue;
             };
             let subject = self.subjects.entry((index, key.clone())).or_insert_with(|| Subject::new(entity));
-            subject.largest_kafka_time = subject.largest_kafka_time.max(kafka);
-            let place = subject.times.partition_point(|time| *time <= t);
-            subject.times.insert(place, t);
-            for (feature, list) in entity.features.iter().zip(&mut subject.lists) {
-                if feature.filter.as_ref().is_some_and(|filter| !filter.holds(values)) {
-                    continue;
-                }
-                let input = feature.input.as_ref().map_or(Value::Int(1), |input| input.value(values));
-                if !input.is_null() {
-                    // Offsets rise, so a tie in event time goes behind.
-                    let place = list.times.partition_point(|time| *time <= t);
-                    list.times.insert(place, t);
-                    list.offsets.insert(place, offset);
-                    list.inputs.insert(place, input);
-                }
-            }
+            let taus = subject.fold(entity, values, t, kafka, offset);
             let at = subject.time(self.watermark);
-            for feature in &entity.features {
-                let tau = match feature.window {
-                    Window::Lifetime => continue,
-                    Window::Sliding { size, slide } => t.div_euclid(slide) * slide + slide + size,
-                    Window::Session { gap } => subject.times[subject.times.len() - 1] + gap + 1,
-                };
-                if tau > at && subject.timers.insert(tau) {
+            for tau in taus.into_iter().filter(|tau| *tau > at) {
+                if subject.timers.insert(tau) {
                     self.timers.insert((tau, index, key.clone()));
                 }
             }
@@ -441,8 +272,9 @@ impl<'a> Oracle<'a> {
 
     /// Evaluates one entity at `at` and writes a row when one is due.
     fn evaluate(&mut self, entity: usize, key: Arc<str>, at: i64, cause: Cause, offset: i64) {
+        let plan = &self.topology.entities[entity];
         let subject = self.subjects.get_mut(&(entity, key.clone())).expect("the caller has it");
-        if !subject.evaluate(&self.topology.entities[entity], at) {
+        if !subject.evaluate(plan, at) {
             return;
         }
         let reached = at + self.topology.lateness;
@@ -453,12 +285,6 @@ impl<'a> Oracle<'a> {
         };
         let known_at = known.max(subject.largest_kafka_time).max(subject.known_at.unwrap_or(i64::MIN));
         subject.known_at = Some(known_at);
-        subject.row = subject.lists.iter().map(|list| list.value.clone()).collect();
-        let matters = |list: &List| match list.value {
-            Value::Double(v) => list.slack > 1e-12 * v.abs(),
-            _ => false,
-        };
-        let slack = subject.lists.iter().any(matters).then(|| subject.lists.iter().map(|list| list.slack).collect());
         self.run.rows.push(FeatureRow {
             entity,
             key,
@@ -468,8 +294,8 @@ impl<'a> Oracle<'a> {
             offset,
             sequence: self.sequence,
             ordinal: self.run.rows.len() as i64,
-            values: subject.row.clone().into(),
-            slack,
+            values: subject.row(plan),
+            slack: subject.slack(),
         });
         self.sequence += 1;
     }

@@ -1,17 +1,19 @@
-//! The little SQL that the tests use, interpreted record by record.
+//! The little SQL that the tests use, interpreted value by value.
 //!
 //! Columns, literals, `= != <> < <= > >=`, `and or not`, `is [not] null`, `+ - * / %`, `in`, `between`, both forms of
-//! `case`. Three-valued logic; whole-number arithmetic is checked. A failure makes the whole expression null, and so
-//! do NaN and infinity. What it leaves out: functions, dates, `like`, casts.
+//! `case`, `coalesce`, `nullif`, `cast` and `::` between scalars, `now()`, and Kappa's own `share`. Three-valued logic;
+//! whole-number arithmetic is checked; a time minus a time is whole milliseconds. A failure makes the whole expression
+//! null, and so do NaN and infinity. What it leaves out: other functions, dates, `like`, arithmetic on decimals.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::Value;
-use super::topology::{Field, FieldType};
+use super::exact::exact_sum;
+use super::sql_parser;
 
-/// The type of an expression.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The type of an expression or of a feature.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Type {
     Null,
     Str,
@@ -19,6 +21,13 @@ pub enum Type {
     Double,
     Bool,
     Ts,
+    /// Digits in all, and of them after the point.
+    Decimal(u8, u8),
+    List(Box<Type>),
+    /// From text to this.
+    Map(Box<Type>),
+    /// Pairs of this and a number.
+    Counted(Box<Type>),
 }
 
 /// A parsed expression with its type.
@@ -29,7 +38,7 @@ pub struct Expr {
 }
 
 #[derive(Debug, Clone)]
-enum Node {
+pub(super) enum Node {
     Column(usize, Type),
     Literal(Value),
     Not(Box<Node>),
@@ -38,23 +47,22 @@ enum Node {
     Binary(&'static str, Box<Node>, Box<Node>),
     In(Box<Node>, Vec<Node>, bool),
     Case { operand: Option<Box<Node>>, whens: Vec<(Node, Node)>, otherwise: Option<Box<Node>> },
+    Coalesce(Vec<Node>),
+    NullIf(Box<Node>, Box<Node>),
+    Cast(Box<Node>, Type),
+    Share(Box<Node>),
 }
 
 /// The evaluation stopped: overflow, division by zero.
 struct Failed;
 
 impl Expr {
-    /// Parses `sql` over the declared fields.
-    pub fn parse(sql: &str, fields: &[Field]) -> Result<Self, String> {
-        let mut parser = Parser { tokens: tokens(sql)?, at: 0, fields };
-        let node = parser.level(0)?;
-        match parser.tokens.get(parser.at) {
-            None => Ok(Self { ty: node.ty(), node }),
-            Some(token) => Err(format!("`{sql}`: unexpected {token:?}")),
-        }
+    /// Parses `sql` over columns of these names and types.
+    pub fn parse(sql: &str, columns: &[(String, Type)]) -> Result<Self, String> {
+        sql_parser::parse(sql, columns).map(|node| Self { ty: node.ty(), node })
     }
 
-    /// The value on one record: null when it fails or is not a finite number.
+    /// The value on one row: null when it fails or is not a finite number.
     pub fn value(&self, row: &[Value]) -> Value {
         match self.node.eval(row).unwrap_or(Value::Null) {
             Value::Double(v) if !v.is_finite() => Value::Null,
@@ -73,23 +81,39 @@ impl Expr {
 impl Node {
     fn ty(&self) -> Type {
         match self {
-            Node::Column(_, ty) => *ty,
+            Node::Column(_, ty) | Node::Cast(_, ty) => ty.clone(),
             Node::Literal(value) => match value {
                 Value::Null => Type::Null,
                 Value::Int(_) => Type::Int,
                 Value::Double(_) => Type::Double,
                 Value::Bool(_) => Type::Bool,
                 Value::Str(_) => Type::Str,
-                Value::Ts(_) => Type::Ts,
+                other => panic!("no literal is {other}"),
             },
             Node::Not(_) | Node::IsNull(..) | Node::In(..) => Type::Bool,
             Node::Negate(inner) => inner.ty(),
-            Node::Binary("+" | "-" | "*" | "/" | "%", a, b) => common(a.ty(), b.ty()),
+            Node::Binary("+" | "-" | "*" | "/" | "%", a, b) => match (a.ty(), b.ty()) {
+                (Type::Ts, Type::Ts) => Type::Int,
+                (a, b) => common(a, b),
+            },
             Node::Binary(..) => Type::Bool,
             Node::Case { whens, otherwise, .. } => {
                 let last = otherwise.as_ref().map_or(Type::Null, |node| node.ty());
                 whens.iter().map(|(_, then)| then.ty()).fold(last, common)
             }
+            Node::Coalesce(choices) => choices.iter().map(Node::ty).fold(Type::Null, common),
+            Node::NullIf(value, _) => value.ty(),
+            Node::Share(_) => Type::Map(Box::new(Type::Double)),
+        }
+    }
+
+    /// A choice between numbers is a double as soon as one of them is.
+    fn widened(&self, value: Value) -> Value {
+        match value {
+            Value::Int(_) | Value::Decimal(..) if self.ty() == Type::Double => {
+                value.number().map_or(Value::Null, Value::Double)
+            }
+            other => other,
         }
     }
 
@@ -104,6 +128,7 @@ impl Node {
             Node::Negate(inner) => match inner.eval(row)? {
                 Value::Int(v) => Value::Int(v.checked_neg().ok_or(Failed)?),
                 Value::Double(v) => Value::Double(-v),
+                Value::Decimal(v, scale) => Value::Decimal(-v, scale),
                 _ => Value::Null,
             },
             Node::IsNull(inner, negated) => Value::Bool(inner.eval(row)?.is_null() != *negated),
@@ -145,11 +170,30 @@ impl Node {
                         None => when,
                     };
                     if met == Value::Bool(true) {
-                        return then.eval(row);
+                        return then.eval(row).map(|value| self.widened(value));
                     }
                 }
-                otherwise.as_ref().map_or(Ok(Value::Null), |node| node.eval(row))?
+                self.widened(otherwise.as_ref().map_or(Ok(Value::Null), |node| node.eval(row))?)
             }
+            Node::Coalesce(choices) => {
+                for choice in choices {
+                    let value = choice.eval(row)?;
+                    if !value.is_null() {
+                        return Ok(self.widened(value));
+                    }
+                }
+                Value::Null
+            }
+            Node::NullIf(value, other) => {
+                let value = value.eval(row)?;
+                let same = binary("=", value.clone(), other.eval(row)?)? == Value::Bool(true);
+                if same { Value::Null } else { value }
+            }
+            Node::Cast(inner, ty) => cast(inner.eval(row)?, ty)?,
+            Node::Share(inner) => match inner.eval(row)? {
+                Value::Map(pairs) => share(&pairs),
+                _ => Value::Null,
+            },
         })
     }
 }
@@ -171,8 +215,11 @@ fn binary(op: &str, a: Value, b: Value) -> Result<Value, Failed> {
             }
             a.cmp(b)
         }
-        (Value::Int(_) | Value::Double(_), Value::Int(_) | Value::Double(_)) => {
-            let (a, b) = (number(&a), number(&b));
+        (Value::Int(v), Value::Decimal(..)) => Value::Decimal(i128::from(*v), 0).order(&b),
+        (Value::Decimal(..), Value::Int(v)) => a.order(&Value::Decimal(i128::from(*v), 0)),
+        (Value::Ts(a), Value::Ts(b)) if op == "-" => return a.checked_sub(*b).map(Value::Int).ok_or(Failed),
+        (Value::Double(_), other) | (other, Value::Double(_)) if other.number().is_some() => {
+            let (a, b) = (a.number().unwrap_or(f64::NAN), b.number().unwrap_or(f64::NAN));
             match op {
                 "+" => return Ok(Value::Double(a + b)),
                 "-" => return Ok(Value::Double(a - b)),
@@ -182,10 +229,7 @@ fn binary(op: &str, a: Value, b: Value) -> Result<Value, Failed> {
                 _ => a.total_cmp(&b),
             }
         }
-        (Value::Str(a), Value::Str(b)) => a.as_bytes().cmp(b.as_bytes()),
-        (Value::Bool(a), Value::Bool(b)) => a.cmp(b),
-        (Value::Ts(a), Value::Ts(b)) => a.cmp(b),
-        _ => panic!("{a} {op} {b}: the plan refuses such types"),
+        _ => a.order(&b),
     };
     Ok(Value::Bool(match op {
         "=" => order == Ordering::Equal,
@@ -194,7 +238,7 @@ fn binary(op: &str, a: Value, b: Value) -> Result<Value, Failed> {
         "<=" => order != Ordering::Greater,
         ">" => order == Ordering::Greater,
         ">=" => order != Ordering::Less,
-        _ => panic!("{op} has no meaning here"),
+        _ => panic!("{a} {op} {b} has no meaning here"),
     }))
 }
 
@@ -210,206 +254,38 @@ fn whole(op: &str, a: i64, b: i64) -> Result<Option<Value>, Failed> {
     result.map(|v| Some(Value::Int(v))).ok_or(Failed)
 }
 
-fn number(value: &Value) -> f64 {
-    match value {
-        Value::Int(v) => *v as f64,
-        // -0.0 and 0.0 are equal.
-        Value::Double(v) => *v + 0.0,
-        _ => unreachable!("only numbers come here"),
-    }
-}
-
-#[derive(Debug, Clone, PartialEq)]
-enum Token {
-    /// Keywords, names and symbols; names not in quotes are lower case.
-    Word(String),
-    Literal(Value),
-}
-
-fn tokens(sql: &str) -> Result<Vec<Token>, String> {
-    let chars: Vec<char> = sql.chars().collect();
-    let (mut out, mut i) = (vec![], 0);
-    while i < chars.len() {
-        let c = chars[i];
-        let start = i;
-        i += 1;
-        if c.is_whitespace() {
-            continue;
-        }
-        if c == '\'' || c == '"' {
-            let mut text = String::new();
-            loop {
-                match chars.get(i) {
-                    None => return Err(format!("`{sql}`: a quote is not closed")),
-                    Some(d) if *d == c && chars.get(i + 1) == Some(&c) => {
-                        text.push(c);
-                        i += 2;
-                    }
-                    Some(d) if *d == c => break,
-                    Some(d) => {
-                        text.push(*d);
-                        i += 1;
-                    }
-                }
+fn cast(value: Value, ty: &Type) -> Result<Value, Failed> {
+    Ok(match (&value, ty) {
+        (Value::Null, _) => Value::Null,
+        (Value::Double(v), Type::Int) => {
+            let whole = v.trunc();
+            // 2^63 is a double, the largest int64 is not.
+            if !(-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&whole) {
+                return Err(Failed);
             }
-            i += 1;
-            out.push(if c == '"' { Token::Word(text) } else { Token::Literal(Value::Str(Arc::from(text))) });
-        } else if c.is_ascii_digit() {
-            while i < chars.len() && (chars[i].is_ascii_alphanumeric() || chars[i] == '.' || after_e(&chars, i)) {
-                i += 1;
-            }
-            let text: String = chars[start..i].iter().collect();
-            let value = match text.parse::<i64>() {
-                Ok(v) => Value::Int(v),
-                Err(_) => Value::Double(text.parse().map_err(|_| format!("`{text}` is not a number"))?),
-            };
-            out.push(Token::Literal(value));
-        } else if c.is_alphabetic() || c == '_' {
-            while i < chars.len() && (chars[i].is_alphanumeric() || chars[i] == '_') {
-                i += 1;
-            }
-            out.push(Token::Word(chars[start..i].iter().collect::<String>().to_lowercase()));
-        } else {
-            let two: String = chars[start..(start + 2).min(chars.len())].iter().collect();
-            let symbol = match two.as_str() {
-                "<=" | ">=" | "!=" | "<>" => {
-                    i += 1;
-                    two.replace("<>", "!=")
-                }
-                _ => c.to_string(),
-            };
-            out.push(Token::Word(symbol));
+            Value::Int(whole as i64)
         }
-    }
-    Ok(out)
+        (Value::Int(_), Type::Int) => value,
+        (Value::Bool(v), Type::Int) => Value::Int(i64::from(*v)),
+        (Value::Bool(v), Type::Double) => Value::Double(f64::from(u8::from(*v))),
+        (_, Type::Double) => Value::Double(value.number().ok_or(Failed)?),
+        (Value::Int(_) | Value::Bool(_) | Value::Str(_), Type::Str) => {
+            Value::Str(Arc::from(value.text().expect("it is not null")))
+        }
+        _ => panic!("a cast of {value} to {ty:?} has no meaning here"),
+    })
 }
 
-/// A sign that belongs to an exponent.
-fn after_e(chars: &[char], at: usize) -> bool {
-    (chars[at] == '-' || chars[at] == '+') && matches!(chars[at - 1], 'e' | 'E')
-}
-
-struct Parser<'a> {
-    tokens: Vec<Token>,
-    at: usize,
-    fields: &'a [Field],
-}
-
-/// Binary operators by how loosely they bind.
-const LEVELS: [&[&str]; 5] = [&["or"], &["and"], &["=", "!=", "<", "<=", ">", ">="], &["+", "-"], &["*", "/", "%"]];
-const COMPARISON: usize = 2;
-
-impl Parser<'_> {
-    fn accept(&mut self, word: &str) -> bool {
-        let found = matches!(self.tokens.get(self.at), Some(Token::Word(w)) if w == word);
-        self.at += usize::from(found);
-        found
-    }
-
-    fn expect(&mut self, word: &str) -> Result<(), String> {
-        if self.accept(word) { Ok(()) } else { Err(format!("expected `{word}` at {:?}", self.tokens.get(self.at))) }
-    }
-
-    fn level(&mut self, level: usize) -> Result<Node, String> {
-        if level == LEVELS.len() {
-            return self.unary();
+/// Each value by the sum of all; what is null is left out.
+fn share(pairs: &[(Arc<str>, Value)]) -> Value {
+    let numbers: Vec<(Arc<str>, f64)> =
+        pairs.iter().filter_map(|(key, value)| Some((key.clone(), value.number()?))).collect();
+    let sum = exact_sum(&numbers.iter().map(|(_, number)| *number).collect::<Vec<_>>());
+    match sum {
+        Some(sum) if sum != 0.0 => {
+            let shares = numbers.into_iter().map(|(key, number)| (key, Value::Double(number / sum + 0.0)));
+            Value::Map(shares.collect())
         }
-        if level == COMPARISON && self.accept("not") {
-            return Ok(Node::Not(Box::new(self.level(level)?)));
-        }
-        let mut left = self.level(level + 1)?;
-        loop {
-            if level == COMPARISON && self.suffix(&mut left)? {
-                continue;
-            }
-            let Some(op) = LEVELS[level].iter().copied().find(|op| self.accept(op)) else { return Ok(left) };
-            left = Node::Binary(op, Box::new(left), Box::new(self.level(level + 1)?));
-        }
-    }
-
-    /// `is [not] null`, `[not] in (...)`, `[not] between a and b`.
-    fn suffix(&mut self, left: &mut Node) -> Result<bool, String> {
-        let operand = || Box::new(left.clone());
-        let node = if self.accept("is") {
-            let negated = self.accept("not");
-            self.expect("null")?;
-            Node::IsNull(operand(), negated)
-        } else {
-            let negated = self.accept("not");
-            if self.accept("in") {
-                self.expect("(")?;
-                let mut list = vec![self.level(0)?];
-                while self.accept(",") {
-                    list.push(self.level(0)?);
-                }
-                self.expect(")")?;
-                Node::In(operand(), list, negated)
-            } else if self.accept("between") {
-                let low = self.level(COMPARISON + 1)?;
-                self.expect("and")?;
-                let high = self.level(COMPARISON + 1)?;
-                let low = Node::Binary(">=", operand(), Box::new(low));
-                let both = Node::Binary("and", Box::new(low), Box::new(Node::Binary("<=", operand(), Box::new(high))));
-                if negated { Node::Not(Box::new(both)) } else { both }
-            } else {
-                return if negated { Err("`not` stands alone".into()) } else { Ok(false) };
-            }
-        };
-        *left = node;
-        Ok(true)
-    }
-
-    fn unary(&mut self) -> Result<Node, String> {
-        if self.accept("-") {
-            return Ok(Node::Negate(Box::new(self.unary()?)));
-        }
-        if self.accept("(") {
-            let inner = self.level(0)?;
-            self.expect(")")?;
-            return Ok(inner);
-        }
-        if self.accept("case") {
-            return self.case();
-        }
-        let token = self.tokens.get(self.at).cloned();
-        self.at += 1;
-        match token {
-            Some(Token::Literal(value)) => Ok(Node::Literal(value)),
-            Some(Token::Word(word)) => match word.as_str() {
-                "true" => Ok(Node::Literal(Value::Bool(true))),
-                "false" => Ok(Node::Literal(Value::Bool(false))),
-                "null" => Ok(Node::Literal(Value::Null)),
-                name => {
-                    let index = self.fields.iter().position(|field| field.name == name);
-                    let index = index.ok_or_else(|| format!("`{name}` is not a declared field"))?;
-                    Ok(Node::Column(index, column_type(&self.fields[index].ty)))
-                }
-            },
-            None => Err("the expression ends too early".into()),
-        }
-    }
-
-    fn case(&mut self) -> Result<Node, String> {
-        let starts = matches!(self.tokens.get(self.at), Some(Token::Word(word)) if word == "when");
-        let operand = if starts { None } else { Some(Box::new(self.level(0)?)) };
-        let mut whens = vec![];
-        while self.accept("when") {
-            let when = self.level(0)?;
-            self.expect("then")?;
-            whens.push((when, self.level(0)?));
-        }
-        let otherwise = if self.accept("else") { Some(Box::new(self.level(0)?)) } else { None };
-        self.expect("end")?;
-        Ok(Node::Case { operand, whens, otherwise })
-    }
-}
-
-fn column_type(ty: &FieldType) -> Type {
-    match ty {
-        FieldType::Str => Type::Str,
-        FieldType::Int => Type::Int,
-        FieldType::Double => Type::Double,
-        FieldType::Bool => Type::Bool,
-        FieldType::Ts { .. } | FieldType::TsText => Type::Ts,
+        _ => Value::Null,
     }
 }

@@ -1,12 +1,11 @@
-//! The oracle's own description of a topology, and its own reader of the YAML.
+//! The oracle's own description of a topology.
 //!
-//! The reader takes what is valid and panics on the rest with the place: it judges no topology, the engine does.
+//! Always holds: what is described is valid, for the engine has judged it before. Lengths of time are in ms.
 
-use serde_json::{Map, Value as Json};
-
+use super::Value;
 use super::sql::{Expr, Type};
 
-/// What the oracle must know of a topology. Lengths of time are in ms.
+/// What the oracle must know of a topology.
 #[derive(Debug, Clone)]
 pub struct Topology {
     pub name: String,
@@ -53,6 +52,22 @@ pub enum FieldType {
     },
     /// RFC 3339.
     TsText,
+    /// Digits in all, and of them after the point.
+    Decimal(u8, u8),
+}
+
+impl FieldType {
+    /// The type of its column in expressions.
+    pub fn column(&self) -> Type {
+        match self {
+            FieldType::Str => Type::Str,
+            FieldType::Int => Type::Int,
+            FieldType::Double => Type::Double,
+            FieldType::Bool => Type::Bool,
+            FieldType::Ts { .. } | FieldType::TsText => Type::Ts,
+            FieldType::Decimal(precision, scale) => Type::Decimal(*precision, *scale),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -64,7 +79,19 @@ pub struct Entity {
     pub online_key: String,
     /// False for `history: off`.
     pub history: bool,
+    pub forget_after: Option<i64>,
     pub features: Vec<Feature>,
+    pub derived: Vec<Derived>,
+}
+
+/// A value made of an entity's features and of what is derived before it.
+#[derive(Debug, Clone)]
+pub struct Derived {
+    pub name: String,
+    /// Over the features, the earlier derived values that it may see, and `now()` when it is read.
+    pub expr: Expr,
+    /// Computed when somebody reads, never stored.
+    pub on_read: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -75,9 +102,21 @@ pub struct Feature {
     pub input: Option<Expr>,
     pub filter: Option<Expr>,
     pub window: Window,
+    pub by: Option<By>,
+    pub half_life: Option<i64>,
+    /// What is declared to stand for "nothing left".
+    pub empty: Option<Value>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// One value a bucket.
+#[derive(Debug, Clone)]
+pub struct By {
+    pub bucket: Expr,
+    /// With more buckets than these in the window the value is null.
+    pub most: usize,
+}
+
+#[derive(Debug, Clone, PartialEq)]
 pub enum Aggregate {
     Count,
     Sum,
@@ -85,212 +124,126 @@ pub enum Aggregate {
     Min,
     Max,
     Last,
+    First,
+    Variance,
+    Stddev,
+    Distinct { limit: usize },
+    ApproxDistinct { precision: u32 },
+    Quantile { q: f64, error: f64 },
+    Quantiles { q: Vec<f64>, error: f64 },
+    FirstK(usize),
+    LastK(usize),
+    TopK { k: usize, limit: usize },
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Window {
-    Sliding { size: i64, slide: i64 },
-    Session { gap: i64 },
+    Sliding {
+        size: i64,
+        slide: i64,
+    },
+    /// The current one, or when `complete` the last whole one.
+    Tumbling {
+        size: i64,
+        offset: i64,
+        complete: bool,
+    },
+    Session {
+        gap: i64,
+    },
     Lifetime,
+    /// The records after the newest that meets it.
+    Since(Expr),
+    /// This many of the newest that pass `where`.
+    Last(usize),
 }
 
 impl Feature {
     /// The type of the input; `Int` for `count: "*"`.
     pub fn input_type(&self) -> Type {
-        self.input.as_ref().map_or(Type::Int, |input| input.ty)
+        self.input.as_ref().map_or(Type::Int, |input| input.ty.clone())
     }
 
+    /// The type of the whole value.
     pub fn value_type(&self) -> Type {
-        match self.aggregate {
-            Aggregate::Count => Type::Int,
-            Aggregate::Avg => Type::Double,
-            _ => self.input_type(),
+        let value = self.bucket_type();
+        if self.by.is_some() { Type::Map(Box::new(value)) } else { value }
+    }
+
+    /// The type of the aggregate, in each bucket when there are some.
+    fn bucket_type(&self) -> Type {
+        let input = self.input_type();
+        match (&self.aggregate, self.half_life) {
+            (Aggregate::Count | Aggregate::Sum | Aggregate::Avg, Some(_)) => Type::Double,
+            (Aggregate::Count | Aggregate::Distinct { .. } | Aggregate::ApproxDistinct { .. }, _) => Type::Int,
+            (Aggregate::Avg | Aggregate::Variance | Aggregate::Stddev | Aggregate::Quantile { .. }, _) => Type::Double,
+            (Aggregate::Quantiles { .. }, _) => Type::List(Box::new(Type::Double)),
+            (Aggregate::FirstK(_) | Aggregate::LastK(_), _) => Type::List(Box::new(input)),
+            (Aggregate::TopK { .. }, _) => Type::Counted(Box::new(input)),
+            (Aggregate::Sum, _) => match input {
+                Type::Decimal(_, scale) => Type::Decimal(38, scale),
+                other => other,
+            },
+            (Aggregate::Min | Aggregate::Max | Aggregate::Last | Aggregate::First, _) => input,
         }
     }
 
     /// Exact types decide by their value whether a row is due, the others by what entered or left.
     pub fn is_exact(&self) -> bool {
         match self.aggregate {
-            Aggregate::Avg => false,
-            Aggregate::Sum => self.input_type() == Type::Int,
-            _ => true,
+            Aggregate::Avg | Aggregate::Variance | Aggregate::Stddev => false,
+            Aggregate::ApproxDistinct { .. } | Aggregate::Quantile { .. } | Aggregate::Quantiles { .. } => false,
+            Aggregate::Sum => self.half_life.is_none() && self.input_type() != Type::Double,
+            _ => self.half_life.is_none(),
+        }
+    }
+
+    /// What it shows when the window holds no input.
+    pub fn empty_value(&self) -> Value {
+        if let Some(declared) = &self.empty {
+            return declared.clone();
+        }
+        match (&self.by, &self.aggregate, self.bucket_type()) {
+            (Some(_), ..) => Value::Null,
+            (_, Aggregate::Count | Aggregate::Sum, Type::Double) => Value::Double(0.0),
+            (_, Aggregate::Sum, Type::Decimal(_, scale)) => Value::Decimal(0, scale),
+            (_, Aggregate::Count | Aggregate::Sum, _) => Value::Int(0),
+            (_, Aggregate::Distinct { .. } | Aggregate::ApproxDistinct { .. }, _) => Value::Int(0),
+            _ => Value::Null,
         }
     }
 }
 
-impl Topology {
-    /// Reads a valid topology; panics on one that it does not understand.
-    pub fn from_yaml(yaml: &str) -> Self {
-        // YAML 1.2: `n` and `off` are text.
-        let options = serde_saphyr::options! { strict_booleans: true };
-        let root: Json =
-            serde_saphyr::from_str_with_options(yaml, options).unwrap_or_else(|error| panic!("{error}\n{yaml}"));
-        let source = object(&root["source"], "source");
-        let fields: Vec<Field> =
-            object(&source["schema"], "schema").iter().map(|(name, field)| read_field(name, field)).collect();
-        let index = |name: &str| {
-            fields.iter().position(|field| field.name == name).unwrap_or_else(|| panic!("no field `{name}`"))
-        };
-        let entities = object(&root["entities"], "entities");
-        let time = |name: &str, default: i64| source.get(name).map_or(default, read_span);
-        let bytes = |name: &str, default: usize| source.get(name).map_or(default, |size| read_bytes(&text(size)));
-        Self {
-            name: text(&root["topology"]),
-            topic: text(&source["topic"]),
-            event_time: index(&text(&source["event_time"])),
-            lateness: time("lateness", 0),
-            grace: time("grace", 0),
-            max_future: match source.get("max_future") {
-                None => Some(60_000),
-                Some(Json::Bool(false)) => None,
-                Some(Json::String(text)) if text == "off" => None,
-                Some(value) => Some(read_span(value)),
-            },
-            filter: source.get("where").map(|sql| parse(sql, &fields)),
-            max_record_bytes: bytes("max_record_bytes", 1 << 20),
-            max_key_bytes: bytes("max_key_bytes", 1024),
-            entities: entities
-                .iter()
-                .enumerate()
-                .map(|(index_of_entity, (name, entity))| Entity {
-                    name: name.clone(),
-                    key: match &entity["key"] {
-                        Json::Array(names) => names.iter().map(|name| index(&text(name))).collect(),
-                        name => vec![index(&text(name))],
-                    },
-                    online_key: match (entity.get("online_key"), index_of_entity) {
-                        (Some(template), _) => text(template),
-                        (None, 0) => "features:{id}".into(),
-                        (None, _) => format!("features.{name}:{{id}}"),
-                    },
-                    history: !matches!(entity.get("history"), Some(Json::Bool(false)))
-                        && entity.get("history").and_then(Json::as_str) != Some("off"),
-                    features: object(&entity["features"], "features")
-                        .iter()
-                        .map(|(name, feature)| read_feature(name, object(feature, name), &fields))
-                        .collect(),
-                })
-                .collect(),
-            fields,
+impl Entity {
+    /// The columns of its rows: the features, then what is derived with the row.
+    pub fn columns(&self) -> Vec<(&str, Type)> {
+        let features = self.features.iter().map(|feature| (feature.name.as_str(), feature.value_type()));
+        let derived = self.derived.iter().filter(|derived| !derived.on_read);
+        features.chain(derived.map(|derived| (derived.name.as_str(), derived.expr.ty.clone()))).collect()
+    }
+
+    /// What is derived with a row whose features have these values.
+    pub fn derive(&self, features: &[Value]) -> Vec<Value> {
+        self.derive_all(features, Value::Null)
+            .into_iter()
+            .zip(&self.derived)
+            .filter_map(|(value, derived)| (!derived.on_read).then_some(value))
+            .collect()
+    }
+
+    /// Everything that is derived, in the topology's order, for a reader at `now`.
+    pub fn derive_on_read(&self, features: &[Value], now: i64) -> Vec<Value> {
+        self.derive_all(features, Value::Ts(now))
+    }
+
+    /// A value that is read sees `now` behind everything else; the columns of an expression keep their places.
+    fn derive_all(&self, features: &[Value], now: Value) -> Vec<Value> {
+        let mut row = features[..self.features.len()].to_vec();
+        row.resize(self.features.len() + self.derived.len(), Value::Null);
+        row.push(now);
+        for (index, derived) in self.derived.iter().enumerate() {
+            row[self.features.len() + index] = derived.expr.value(&row);
         }
+        row[self.features.len()..self.features.len() + self.derived.len()].to_vec()
     }
-}
-
-fn read_field(name: &str, field: &Json) -> Field {
-    let ty = text(if field.is_object() { &field["type"] } else { field });
-    let ty = match ty.as_str() {
-        "string" => FieldType::Str,
-        "int64" => FieldType::Int,
-        "double" => FieldType::Double,
-        "bool" => FieldType::Bool,
-        "timestamp_s" => FieldType::Ts { times: 1000, by: 1 },
-        "timestamp_ms" => FieldType::Ts { times: 1, by: 1 },
-        "timestamp_us" => FieldType::Ts { times: 1, by: 1000 },
-        "timestamp_ns" => FieldType::Ts { times: 1, by: 1_000_000 },
-        "timestamp" | "timestamp_text" | "rfc3339" => FieldType::TsText,
-        other => panic!("field `{name}`: no type `{other}`"),
-    };
-    let from = match (field.get("path"), field.get("from")) {
-        (Some(Json::Array(names)), _) => FieldFrom::Path(names.iter().map(text).collect()),
-        (Some(path), _) => FieldFrom::Path(text(path).split('.').map(String::from).collect()),
-        (None, Some(Json::String(from))) if from == "key" => FieldFrom::Key,
-        _ => FieldFrom::Path(vec![name.into()]),
-    };
-    Field { name: name.into(), from, ty, null_on_error: field.get("on_error").is_some() }
-}
-
-fn read_feature(name: &str, feature: &Map<String, Json>, fields: &[Field]) -> Feature {
-    let aggregates = [
-        ("count", Aggregate::Count),
-        ("sum", Aggregate::Sum),
-        ("avg", Aggregate::Avg),
-        ("min", Aggregate::Min),
-        ("max", Aggregate::Max),
-        ("last", Aggregate::Last),
-    ];
-    let (input, aggregate) = aggregates
-        .iter()
-        .find_map(|(word, aggregate)| feature.get(*word).map(|input| (input, *aggregate)))
-        .unwrap_or_else(|| panic!("feature `{name}` has no aggregate"));
-    let window = match &feature["window"] {
-        Json::String(word) if word == "lifetime" => Window::Lifetime,
-        Json::Object(map) if map.contains_key("session") => Window::Session { gap: read_span(&map["session"]) },
-        size => {
-            let size = read_span(size.get("sliding").unwrap_or(size));
-            Window::Sliding { size, slide: feature.get("slide").map_or_else(|| default_slide(size), read_span) }
-        }
-    };
-    Feature {
-        name: name.into(),
-        aggregate,
-        input: if input.as_str() == Some("*") { None } else { Some(parse(input, fields)) },
-        filter: feature.get("where").map(|sql| parse(sql, fields)),
-        window,
-    }
-}
-
-/// The largest of 1 s, 1 m, 5 m, 1 h, 1 d that is no more than a twelfth of the window.
-fn default_slide(size: i64) -> i64 {
-    let slides = [86_400_000, 3_600_000, 300_000, 60_000, 1_000];
-    *slides.iter().find(|slide| **slide <= size / 12).expect("a window under 12 s names its slide")
-}
-
-fn parse(sql: &Json, fields: &[Field]) -> Expr {
-    Expr::parse(&text(sql), fields).unwrap_or_else(|error| panic!("{error}"))
-}
-
-fn object<'a>(value: &'a Json, place: &str) -> &'a Map<String, Json> {
-    value.as_object().unwrap_or_else(|| panic!("`{place}` is not a mapping: {value}"))
-}
-
-fn text(value: &Json) -> String {
-    match value {
-        Json::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
-/// `1MiB`, `64KiB`, `512` or `512B`.
-fn read_bytes(text: &str) -> usize {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let factor = match &text[digits..] {
-        "" | "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        other => panic!("`{text}`: no unit `{other}`"),
-    };
-    text[..digits].parse::<usize>().unwrap_or_else(|_| panic!("`{text}` is not a size")) * factor
-}
-
-fn read_span(value: &Json) -> i64 {
-    span(&text(value))
-}
-
-/// `1h30m` in ms; a bare 0 is 0.
-pub fn span(text: &str) -> i64 {
-    let mut total = 0;
-    let mut number = String::new();
-    let mut unit = String::new();
-    for c in text.chars().chain(['0']) {
-        if c.is_ascii_digit() {
-            if !unit.is_empty() {
-                let factor = match unit.as_str() {
-                    "ms" => 1,
-                    "s" => 1_000,
-                    "m" => 60_000,
-                    "h" => 3_600_000,
-                    "d" => 86_400_000,
-                    "w" => 604_800_000,
-                    other => panic!("`{text}`: no unit `{other}`"),
-                };
-                total += number.parse::<i64>().unwrap_or_else(|_| panic!("`{text}` is not a duration")) * factor;
-                number.clear();
-                unit.clear();
-            }
-            number.push(c);
-        } else {
-            unit.push(c);
-        }
-    }
-    total
 }

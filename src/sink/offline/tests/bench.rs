@@ -56,6 +56,25 @@ fn bench_plan() -> Plan {
     plan
 }
 
+/// The epochs of one task: `total` rows over `days` days.
+fn epochs(random: &mut SmallRng, partition: i32, epoch_rows: usize, days: i64, total: i64) -> Vec<Epoch> {
+    let epoch = |number: i64| {
+        let from = number * epoch_rows as i64;
+        let next = from + epoch_rows as i64;
+        Epoch {
+            number: number as u64 + 1,
+            partition,
+            next_offset: next,
+            watermark: None,
+            next_ordinal: next,
+            next_dead_letter: 0,
+            rows: vec![rows(random, from, epoch_rows, days, total)],
+            dead_letters: None,
+        }
+    };
+    (0..total / epoch_rows as i64).map(epoch).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement"]
 async fn microseconds_and_bytes_per_row() {
@@ -64,22 +83,7 @@ async fn microseconds_and_bytes_per_row() {
         let directory = tempfile::tempdir().unwrap();
         let mut writer = OfflineWriter::open(&settings(&directory), &bench_plan(), 1, &[0]).await.unwrap();
         let mut random = SmallRng::seed_from_u64(7);
-        let epochs: Vec<Epoch> = (0..total / epoch_rows as i64)
-            .map(|number| {
-                let from = number * epoch_rows as i64;
-                let next = from + epoch_rows as i64;
-                Epoch {
-                    number: number as u64 + 1,
-                    partition: 0,
-                    next_offset: next,
-                    watermark: None,
-                    next_ordinal: next,
-                    next_dead_letter: 0,
-                    rows: vec![rows(&mut random, from, epoch_rows, days, total)],
-                    dead_letters: None,
-                }
-            })
-            .collect();
+        let epochs = epochs(&mut random, 0, epoch_rows, days, total);
         let start = cpu_nanos();
         epochs.iter().for_each(|epoch| writer.append(epoch).unwrap());
         let appended = cpu_nanos();
@@ -95,6 +99,64 @@ async fn microseconds_and_bytes_per_row() {
             written.files
         );
     }
+}
+
+/// Many dates with few rows each, from one task or several that go through them one after the other.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement"]
+async fn cpu_seconds_of_many_small_files() {
+    const DATES: i64 = 625;
+    for tasks in [1, 4] {
+        let directory = tempfile::tempdir().unwrap();
+        let partitions: Vec<i32> = (0..tasks).collect();
+        let mut writer = OfflineWriter::open(&settings(&directory), &bench_plan(), 1, &partitions).await.unwrap();
+        let mut random = SmallRng::seed_from_u64(7);
+        let total = DATES * 700 / i64::from(tasks);
+        let of_tasks = partitions.iter().map(|partition| epochs(&mut random, *partition, 4375, DATES, total));
+        let of_tasks: Vec<Vec<Epoch>> = of_tasks.collect();
+        for round in 0..3 {
+            let start = process_seconds();
+            for epoch in of_tasks.iter().flatten() {
+                writer.append(&later(epoch, round, total)).unwrap();
+            }
+            let appended = process_seconds();
+            let began = std::time::Instant::now();
+            let written = writer.commit().await.unwrap();
+            println!(
+                "{tasks} tasks, commit {round}: {} rows, {} files, {:.1} bytes a row, append {:.2} CPU s, commit {:.2} \
+                 CPU s, {:.2} s",
+                written.rows,
+                written.files,
+                written.bytes as f64 / written.rows as f64,
+                appended - start,
+                process_seconds() - appended,
+                began.elapsed().as_secs_f64(),
+            );
+        }
+    }
+}
+
+/// The same epoch again, as if everything before it had been there `round` times.
+fn later(epoch: &Epoch, round: i64, total: i64) -> Epoch {
+    let mut later = epoch.clone();
+    later.number += 1_000_000 * round as u64;
+    later.next_offset += total * round;
+    later.next_ordinal += total * round;
+    for rows in &mut later.rows {
+        let mut columns = rows.rows.columns().to_vec();
+        let ordinals = columns[5].as_primitive::<Int64Type>().unary::<_, Int64Type>(|ordinal| ordinal + total * round);
+        columns[5] = Arc::new(ordinals);
+        rows.rows = RecordBatch::try_new(rows.rows.schema(), columns).unwrap();
+    }
+    later
+}
+
+/// CPU time of all threads.
+fn process_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = text.rsplit(')').next().unwrap().split_whitespace().collect();
+    // utime and stime, in hundredths.
+    fields[11..13].iter().map(|ticks| ticks.parse::<f64>().unwrap()).sum::<f64>() / 100.0
 }
 
 /// CPU time of this thread, on which everything is encoded.

@@ -11,18 +11,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, AsArray, BinaryArray, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
-    TimestampMillisecondArray,
+    ArrayRef, AsArray, BinaryArray, BooleanArray, Decimal128Array, Float64Array, Int32Array, Int64Array, RecordBatch,
+    StringArray, TimestampMillisecondArray,
 };
 use arrow::datatypes::{Int64Type, Schema};
 
 use super::*;
 use crate::config::{OfflineKind, OfflineSettings};
-use crate::expr::ExprSet;
+use crate::expr::{ExprId, ExprSet};
+use crate::sink::arrays::{counted, lists, maps};
 use crate::state::EntityRows;
 use crate::time::Span;
 use crate::topology::{
-    Aggregate, EntityPlan, FeaturePlan, Field, FieldSource, FieldType, SourcePlan, ValueType, Window,
+    Aggregate, DerivedOn, DerivedPlan, EntityPlan, FeaturePlan, Field, FieldSource, FieldType, Literal, OutputType,
+    SourcePlan, ValueType, Window,
 };
 
 /// 2024-02-28T22:00:00Z: two hours before a leap day.
@@ -38,15 +40,21 @@ pub fn settings(directory: &tempfile::TempDir) -> OfflineSettings {
     }
 }
 
-fn feature(name: &str, output_type: ValueType) -> FeaturePlan {
+fn feature(name: &str, ty: ValueType) -> FeaturePlan {
+    shown(name, OutputType::Scalar(ty))
+}
+
+fn shown(name: &str, output_type: OutputType) -> FeaturePlan {
     FeaturePlan {
         name: name.into(),
         aggregate: Aggregate::Last,
         input: None,
         filter: None,
+        by: None,
         window: Window::Lifetime,
-        input_type: output_type,
+        input_type: ValueType::Int64,
         output_type,
+        empty: Literal::Null,
     }
 }
 
@@ -58,10 +66,18 @@ fn entity(name: &str, key: &[usize], features: Vec<FeaturePlan>) -> EntityPlan {
         empty_ttl: 1,
         history: name != "silent",
         features,
+        derived: vec![],
+        derived_exprs: Arc::new(ExprSet::new(Arc::new(Schema::empty()))),
+        forget_after: None,
+        horizon_records: 100_000,
     }
 }
 
-/// `user` by a text with a feature of every type, `order` by a number, `pair` by both, `silent` without history.
+fn decimal(precision: u8, scale: u8) -> ValueType {
+    ValueType::Decimal { precision, scale }
+}
+
+/// `user` by a text with a feature of every type and a derived value, `order` by a number, `pair` by both, `silent` without history.
 pub fn plan() -> Plan {
     let field = |name: &str, ty| Field {
         name: name.into(),
@@ -75,7 +91,20 @@ pub fn plan() -> Plan {
         feature("label", ValueType::String),
         feature("flag", ValueType::Bool),
         feature("last_at", ValueType::Timestamp),
+        feature("spent", decimal(38, 2)),
+        feature("fee", decimal(7, 3)),
+        shown("recent", OutputType::List(ValueType::Timestamp)),
+        shown("top", OutputType::Counted(ValueType::String)),
+        shown("by_label", OutputType::Map(Box::new(OutputType::Scalar(ValueType::Double)))),
+        shown("prices", OutputType::Map(Box::new(OutputType::List(decimal(12, 4))))),
     ];
+    let derived = |name: &str, on| DerivedPlan {
+        name: name.into(),
+        expr: ExprId(0),
+        on,
+        output_type: OutputType::Scalar(ValueType::Double),
+    };
+    let derived = vec![derived("ratio", DerivedOn::Row), derived("age", DerivedOn::Read)];
     let count = || vec![feature("views", ValueType::Int64)];
     Plan {
         topology: "shop".into(),
@@ -97,7 +126,7 @@ pub fn plan() -> Plan {
             max_key_bytes: 1 << 10,
         },
         entities: vec![
-            entity("user", &[0], every_type),
+            EntityPlan { derived, ..entity("user", &[0], every_type) },
             entity("order", &[1], count()),
             entity("pair", &[0, 1], count()),
             entity("silent", &[0], count()),
@@ -139,24 +168,42 @@ pub fn entity_rows(entity: usize, rows: &[(i64, i64)]) -> EntityRows {
         ("views", Arc::new(Int64Array::from_iter(rows.iter().map(|r| some(r.0).map(|o| o * 3 - 5))))),
     ];
     if entity == 0 {
-        columns.extend([
-            ("total", Arc::new(Float64Array::from_iter(rows.iter().map(|r| some(r.0).map(|o| o as f64 / 3.0)))) as _),
-            (
-                "label",
-                Arc::new(StringArray::from_iter(rows.iter().map(|r| some(r.0).map(|o| format!("é{}", o % 3))))) as _,
-            ),
-            ("flag", Arc::new(BooleanArray::from_iter(rows.iter().map(|r| some(r.0).map(|o| o % 3 == 0)))) as _),
-            (
-                "last_at",
-                Arc::new(
-                    TimestampMillisecondArray::from_iter(rows.iter().map(|r| some(r.0).map(|_| r.1 - 1)))
-                        .with_timezone("UTC"),
-                ) as _,
-            ),
-        ]);
+        columns.extend(user_columns(rows));
     }
     let nullable = columns.into_iter().enumerate().map(|(i, (name, column))| (name, column, i >= 6));
     EntityRows { entity, rows: RecordBatch::try_from_iter_with_nullable(nullable).unwrap() }
+}
+
+/// The columns of `user` after `views`; null where the ordinal is a multiple of 4.
+fn user_columns(rows: &[(i64, i64)]) -> Vec<(&'static str, ArrayRef)> {
+    fn each<T>(rows: &[(i64, i64)], of: impl Fn(i64, i64) -> T) -> Vec<Option<T>> {
+        rows.iter().map(|(ordinal, time)| (ordinal % 4 != 0).then(|| of(*ordinal, *time))).collect()
+    }
+    let times = |all: Vec<Option<i64>>| Arc::new(TimestampMillisecondArray::from(all).with_timezone("UTC"));
+    let decimals = |all: Vec<Option<i128>>, precision, scale| -> ArrayRef {
+        Arc::new(Decimal128Array::from(all).with_precision_and_scale(precision, scale).unwrap())
+    };
+    let top = |o: i64| vec![(format!("é{}", o % 3), o), (String::new(), 1)];
+    let by_label = |o: i64| vec![(String::new(), None), ("é".to_string(), Some(o as f64 / 3.0))];
+    let prices = |o: i64| vec![("a".to_string(), Some(vec![Some(i128::from(o)), None])), ("b".to_string(), None)];
+    vec![
+        ("total", Arc::new(Float64Array::from(each(rows, |o, _| o as f64 / 3.0)))),
+        ("label", Arc::new(StringArray::from(each(rows, |o, _| format!("é{}", o % 3))))),
+        ("flag", Arc::new(BooleanArray::from(each(rows, |o, _| o % 3 == 0)))),
+        ("last_at", times(each(rows, |_, time| time - 1))),
+        ("spent", decimals(each(rows, |o, _| i128::from(o) * 10i128.pow(30) - 5), 38, 2)),
+        ("fee", decimals(each(rows, |o, _| i128::from(5 - o)), 7, 3)),
+        ("recent", lists(&each(rows, recent), |all| times(all))),
+        ("top", counted(&each(rows, |o, _| top(o)), |all| Arc::new(StringArray::from(all)))),
+        ("by_label", maps(&each(rows, |o, _| by_label(o)), |all| Arc::new(Float64Array::from(all)))),
+        ("prices", maps(&each(rows, |o, _| prices(o)), |all| lists(&all, |items| decimals(items, 12, 4)))),
+        ("ratio", Arc::new(Float64Array::from(each(rows, |o, _| o as f64 / 7.0)))),
+    ]
+}
+
+/// None, or the time itself, nothing, and the time before it.
+fn recent(ordinal: i64, time: i64) -> Vec<Option<i64>> {
+    if ordinal % 3 == 0 { vec![] } else { vec![Some(time), None, Some(time - 1)] }
 }
 
 /// Dead letters of these ordinals; every third has neither Kafka time nor key.

@@ -31,8 +31,20 @@ fn expected_user(ordinal: i64, time: i64, date: &str) -> Value {
         "label": if_some(json!(format!("é{}", ordinal % 3))),
         "flag": if_some(json!(ordinal % 3 == 0)),
         "last_at": if_some(json!((time - 1) * 1000)),
+        // At scale 2 and 3: 10^30 times the ordinal less 5 is 10^28 times the ordinal less 0.05.
+        "spent": if_some(json!(format!("{}.95", i128::from(ordinal) * 10i128.pow(28) - 1))),
+        "fee": if_some(json!(thousandths(5 - ordinal))),
+        "recent": if_some(json!(recent(ordinal, time).iter().map(|t| t.map(|t| t * 1000)).collect::<Vec<_>>())),
+        "top": if_some(json!([{"value": format!("é{}", ordinal % 3), "n": ordinal}, {"value": "", "n": 1}])),
+        "by_label": if_some(json!({"": null, "é": ordinal as f64 / 3.0})),
+        "prices": if_some(json!({"a": [format!("0.{ordinal:04}"), null], "b": null})),
+        "ratio": if_some(json!(ordinal as f64 / 7.0)),
         "event_date": date,
     })
+}
+
+fn thousandths(value: i64) -> String {
+    format!("{}{}.{:03}", if value < 0 { "-" } else { "" }, value.abs() / 1000, value.abs() % 1000)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -29,10 +29,10 @@ async fn every_type_comes_back_as_it_went_in() {
     assert_eq!(
         lines(&rows),
         [
-            "user_id|event_time|known_at|partition|offset|sequence|ordinal|version|views|total|label|flag|last_at|event_date",
-            "u2|2024-02-28T22:02:00Z|2024-02-28T22:02:00.007Z|4|1001|0|2|1|1|0.6666666666666666|é2|false|2024-02-28T22:01:59.999Z|2024-02-28",
+            "user_id|event_time|known_at|partition|offset|sequence|ordinal|version|views|total|label|flag|last_at|spent|fee|recent|top|by_label|prices|ratio|event_date",
+            "u2|2024-02-28T22:02:00Z|2024-02-28T22:02:00.007Z|4|1001|0|2|1|1|0.6666666666666666|é2|false|2024-02-28T22:01:59.999Z|19999999999999999999999999999.95|0.003|[2024-02-28T22:02:00Z, , 2024-02-28T22:01:59.999Z]|[{value: é2, n: 2}, {value: , n: 1}]|{: , é: 0.6666666666666666}|{a: [0.0002, ], b: }|0.2857142857142857|2024-02-28",
             "u2|2024-02-28T22:12:00Z|2024-02-28T22:12:00.007Z|4|1006|0|12|1|2024-02-28",
-            "u2|2024-02-28T22:22:00Z|2024-02-28T22:22:00.007Z|4|1011|0|22|1|61|7.333333333333333|é1|false|2024-02-28T22:21:59.999Z|2024-02-28",
+            "u2|2024-02-28T22:22:00Z|2024-02-28T22:22:00.007Z|4|1011|0|22|1|61|7.333333333333333|é1|false|2024-02-28T22:21:59.999Z|219999999999999999999999999999.95|-0.017|[2024-02-28T22:22:00Z, , 2024-02-28T22:21:59.999Z]|[{value: é1, n: 22}, {value: , n: 1}]|{: , é: 7.333333333333333}|{a: [0.0022, ], b: }|3.142857142857143|2024-02-28",
             "u2|2024-02-28T22:32:00Z|2024-02-28T22:32:00.007Z|4|1016|0|32|1|2024-02-28",
         ]
     );
@@ -122,11 +122,27 @@ async fn a_table_of_another_topology_is_refused() {
     open(&settings, &[0]).await;
     let mut wider = plan();
     wider.entities[0].features.push(feature("one_more", ValueType::Double));
-    let mut retyped = plan();
-    retyped.entities[0].features[0].output_type = ValueType::Double;
+    let retyped = |name: &str, ty: OutputType| {
+        let mut plan = plan();
+        plan.entities[0].features.iter_mut().find(|feature| feature.name == name).unwrap().output_type = ty;
+        plan
+    };
+    let scalar = OutputType::Scalar;
+    let mut underived = plan();
+    underived.entities[0].derived[0].on = DerivedOn::Read;
     let mut relogic = plan();
     relogic.fingerprint = "f2".into();
-    for (other, shows) in [(wider, "one_more double"), (retyped, "views double"), (relogic, "fingerprint f1, now f2")] {
+    let others = [
+        (wider, "missing [one_more double]"),
+        (retyped("views", scalar(ValueType::Double)), "missing [views double], not in the topology [views long]"),
+        (retyped("spent", scalar(decimal(38, 3))), "missing [spent decimal(38,3)]"),
+        (retyped("recent", scalar(ValueType::Timestamp)), "not in the topology [recent array<timestamp>]"),
+        (retyped("top", OutputType::Counted(ValueType::Int64)), "[top array<struct<value: long, n: long>>]"),
+        (retyped("prices", OutputType::Map(Box::new(scalar(ValueType::Bool)))), "[prices map<string, boolean>]"),
+        (underived, "not in the topology [ratio double]"),
+        (relogic, "fingerprint f1, now f2"),
+    ];
+    for (other, shows) in others {
         let error = OfflineWriter::open(&settings, &other, 1, &[0]).await.err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Refused);
         assert!(error.to_string().contains(shows), "{error}");

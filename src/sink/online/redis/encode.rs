@@ -5,7 +5,8 @@
 
 use redis::Cmd;
 
-use super::super::text::{Column, OnlineKey, RowText};
+use super::super::column::Column;
+use super::super::text::{OnlineKey, RowText};
 use super::super::{OnlineBatch, Position};
 
 const FALSE: u8 = 0xc2;
@@ -43,7 +44,7 @@ impl<'a> Encoder<'a> {
         let mut cmd = Cmd::with_capacity(picks.len() + 5, 64 + self.head.len() + picks.len() * 160);
         cmd.arg("EVALSHA").arg(self.sha).arg(picks.len());
         self.rows.clear();
-        array_head(&mut self.rows, picks.len() * (self.text.features().len() + 5));
+        array_head(&mut self.rows, picks.len() * (self.text.columns().len() + 5));
         for pick in picks {
             let row = *pick as usize;
             self.scratch.clear();
@@ -64,10 +65,11 @@ impl<'a> Encoder<'a> {
         position_text(out, &position);
         let event_time = self.batch.refresh.unwrap_or_else(|| self.text.event_time(row));
         short(out, |out| out.extend_from_slice(itoa::Buffer::new().format(event_time).as_bytes()));
-        for column in self.text.features() {
+        for column in self.text.columns() {
             match column {
                 column if column.is_null(row) => out.push(FALSE),
                 Column::String(array) => bytes(out, array.value(row).as_bytes()),
+                Column::Decimal(_) | Column::Nested(_) => long(out, |out| column.write(row, out)),
                 column => short(out, |out| column.write(row, out)),
             }
         }
@@ -76,8 +78,8 @@ impl<'a> Encoder<'a> {
 
 fn head(batch: &OnlineBatch<'_>) -> Vec<u8> {
     let mut out = Vec::new();
-    let features = &batch.entity.features;
-    array_head(&mut out, features.len() + 5);
+    let columns = batch.entity.columns().count();
+    array_head(&mut out, columns + 5);
     int(&mut out, batch.generation as i64);
     match batch.refresh {
         Some(refresh) => int(&mut out, refresh),
@@ -85,8 +87,8 @@ fn head(batch: &OnlineBatch<'_>) -> Vec<u8> {
     }
     bytes(&mut out, itoa::Buffer::new().format(batch.version).as_bytes());
     bytes(&mut out, itoa::Buffer::new().format(batch.entity.empty_ttl).as_bytes());
-    int(&mut out, features.len() as i64);
-    features.iter().for_each(|feature| bytes(&mut out, feature.name.as_bytes()));
+    int(&mut out, columns as i64);
+    batch.entity.columns().for_each(|(name, _)| bytes(&mut out, name.as_bytes()));
     out
 }
 
@@ -125,6 +127,16 @@ fn short(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     let len = out.len() - at - 1;
     debug_assert!(len <= FIXSTR_MAX);
     out[at] = 0xa0 | len as u8;
+}
+
+/// Text of any length that is known only once it is written.
+fn long(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    out.push(0xdb);
+    let at = out.len();
+    out.extend_from_slice(&[0; 4]);
+    write(out);
+    let len = (out.len() - at - 4) as u32;
+    out[at..at + 4].copy_from_slice(&len.to_be_bytes());
 }
 
 /// A position takes up to 73 bytes: one length byte always.
