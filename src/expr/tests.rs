@@ -224,11 +224,8 @@ fn every_type_becomes_one_that_the_engine_knows() {
         ["9223372036854775807", "-", "-", "-", "-"],
         &[1, 2, 3],
     );
-    for (sql, found) in [
-        ("null", "null"),
-        ("interval '1 day'", "Interval"),
-        ("arrow_cast(event, 'Binary')", "Binary"),
-    ] {
+    for (sql, found) in [("null", "null"), ("interval '1 day'", "Interval"), ("arrow_cast(event, 'Binary')", "Binary")]
+    {
         let problem = refused(sql);
         assert!(problem.message.contains(found), "{sql}: {problem:?}");
     }
