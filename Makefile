@@ -3,8 +3,13 @@
 #   make demo     installs what is missing, builds, and shows the whole product in under a minute
 #   make test     what CI runs
 #   make property the engine against the oracle alone, on as many generated logs as KAPPA_SEEDS says
-#   make verify   the long form: 1,000,000 events against the oracle, again as a replay, again under kill -9
-#   make bench    events per CPU-second on a real Kafka, beside the limits measured in the same run
+#   make verify   the long form: 1,000,000 events of each topology against the oracle, again as a replay, again under
+#                 kill -9 (KAPPA_TOPOLOGY=fraud, KAPPA_EVENTS=100000, KAPPA_PARTS=live,kill for less of it)
+#   make determinism   the same rows with 1, 2 and 8 workers, polls of 1, 100 and 10,000 records, and kill -9
+#   make bench    events per CPU-second on a real Kafka, beside the limits measured in the same run; with
+#                 KAPPA_BENCH_BINARY=PATH only how this build compares with that one
+#   make bench-replay  replays beside a version that serves: their speed, and how fresh that one stays
+#   make bench-archive  reading the archive beside reading Kafka, and replays from both
 #   make dashboards   the dashboard, the alerts and the table of metrics against a run with a real Prometheus
 
 SHELL := bash
@@ -19,7 +24,7 @@ export CARGO_TERM_COLOR ?= auto
 
 TEST_LOG := $(CARGO_TARGET_DIR)/test.log
 
-.PHONY: help demo test verify bench dashboards deps deps-build deps-dashboards build fmt clippy doc architecture tests \
+.PHONY: help demo test verify determinism bench bench-replay bench-archive dashboards deps deps-build deps-dashboards build fmt clippy doc architecture tests \
     property deny clean
 
 help:
@@ -63,8 +68,17 @@ property:
 verify: deps build
 	cargo test --locked --test long -- verify
 
+determinism: deps build
+	cargo test --locked --test long -- determinism
+
 bench: deps build
 	cargo test --locked --test long -- bench
+
+bench-replay: deps build
+	cargo test --locked --test long -- bench-replay
+
+bench-archive: deps build
+	cargo test --locked --test long -- bench-archive
 
 # No Docker needed: the same programs with the same settings, in a folder that goes afterwards. About a minute.
 dashboards: deps-dashboards build

@@ -40,19 +40,24 @@ fn version(args: &Args, settings: &Settings, plan: &Plan) -> Result<u32> {
     if let Some(version) = args.version {
         return Ok(version);
     }
-    let of_process = |process: Process<'_>| {
-        let version = process.status.get("version")?.as_u64()?;
-        (process.topology() == Some(plan.topology.as_str())).then(|| u32::try_from(version).ok())?
-    };
-    if let Some(version) = Process::find(settings)?.and_then(of_process) {
-        return Ok(version);
-    }
-    let versions = Versions::open(&settings.data_dir, &plan.topology)?;
-    versions.live().map(|version| version.number).ok_or_else(|| {
+    live_version(settings, plan)?.ok_or_else(|| {
         Error::configuration(format!(
             "no version of {} is live in `{}`: name one with --version, or the place with --data-dir",
             plan.topology,
             settings.data_dir.display()
         ))
     })
+}
+
+/// The version that serves: the running process's, or the live one in `data_dir`.
+pub fn live_version(settings: &Settings, plan: &Plan) -> Result<Option<u32>> {
+    let of_process = |process: Process| {
+        let version = process.status.get("version")?.get("number")?.as_u64()?;
+        (process.topology() == Some(plan.topology.as_str())).then(|| u32::try_from(version).ok())?
+    };
+    if let Some(version) = Process::find(settings)?.and_then(of_process) {
+        return Ok(Some(version));
+    }
+    let versions = Versions::open(&settings.data_dir, &plan.topology)?;
+    Ok(versions.live().map(|version| version.number))
 }

@@ -33,16 +33,19 @@ fn directives(level: &str) -> String {
     }
 }
 
-/// Stderr, with the progress line put aside for as long as a line is written.
+/// Stderr, with the progress line put aside for as long as a line is written. A line that cannot be written (a file on a
+/// full disk) is dropped: logging must not end what it tells of.
 struct BesideProgress;
 
 impl Write for BesideProgress {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        progress::aside(|| io::stderr().write_all(bytes)).map(|()| bytes.len())
+        let _ = progress::aside(|| io::stderr().write_all(bytes));
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        let _ = io::stderr().flush();
+        Ok(())
     }
 }
 

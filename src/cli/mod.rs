@@ -3,27 +3,37 @@
 //! Always holds: results go to stdout, everything else to stderr; an error is one `error: ...` that says what to do,
 //! and the exit code says what kind it is. Left out: anything that decides a value.
 
+mod answer;
+mod archive;
 mod ask;
 mod config;
 mod demo;
+mod diff;
 mod explain;
 mod get;
 mod history;
+mod instant;
 mod logging;
 mod open;
 mod output;
 mod pipeline;
+mod plan;
 mod process;
 mod progress;
+mod redrive;
 mod rows;
 mod run;
 mod schema;
+mod serve;
 mod settings;
 mod signals;
 mod status;
 mod test;
 mod validate;
+mod versions;
+mod why;
 
+use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
@@ -55,6 +65,12 @@ struct Cli {
 enum Command {
     /// Keep the stores fresh: Kafka to features, online and offline
     Run(run::Args),
+    /// Keep the raw log of a topology's topic beyond its retention: Kafka to Parquet
+    Archive(archive::Args),
+    /// Rebuild as a new version, with dead letters that the log no longer has
+    Redrive(redrive::Args),
+    /// Answer for features over HTTP from the online store, without a pipeline
+    Serve(serve::Args),
     /// Check a topology, and name every problem in it
     Validate(validate::Args),
     /// Run a topology's own cases: events in, expected rows and values out; needs no Kafka
@@ -63,10 +79,28 @@ enum Command {
     Schema(schema::Args),
     /// Show what a topology costs and does
     Explain(explain::Args),
+    /// Say what a changed topology would change, and what rebuilding it takes, before anything runs
+    Plan(plan::Args),
+    /// Show how the values of two versions differ, before one takes over
+    Diff(diff::Args),
     /// Print the features of one entity as they stand
     Get(get::Args),
     /// Print the rows of one entity from the offline store, oldest first
     History(history::Args),
+    /// List the versions: where each stands, how far it has come
+    Versions(versions::Args),
+    /// Make a version the one that serves
+    Promote(versions::OneArgs),
+    /// Go back to the version that was live before
+    Rollback(versions::RollbackArgs),
+    /// Remove a version that does not serve, with its state
+    Drop(versions::OneArgs),
+    /// Stop feeding a version that does not serve
+    Pause(versions::OneArgs),
+    /// Feed a version again
+    Resume(versions::OneArgs),
+    /// List the tiles and the offsets behind a feature's value, read from the log again
+    Why(why::Args),
     /// Show where a running process stands
     Status(status::Args),
     /// Print the effective settings, secrets hidden
@@ -82,7 +116,8 @@ pub fn main() -> ExitCode {
     match catch_unwind(AssertUnwindSafe(|| dispatch(&cli.command))) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
-            eprintln!("error: {error}");
+            // Where stderr is a file on a full disk the exit code still says what happened.
+            let _ = writeln!(io::stderr(), "error: {error}");
             ExitCode::from(error.exit_code())
         }
         Err(_) => ExitCode::from(Error::internal("a panic").exit_code()),
@@ -92,12 +127,24 @@ pub fn main() -> ExitCode {
 fn dispatch(command: &Command) -> Result<()> {
     match command {
         Command::Run(args) => run::run(args),
+        Command::Archive(args) => archive::run(args),
+        Command::Redrive(args) => redrive::run(args),
+        Command::Serve(args) => serve::run(args),
         Command::Validate(args) => validate::run(args),
         Command::Test(args) => test::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Explain(args) => explain::run(args),
+        Command::Plan(args) => plan::run(args),
+        Command::Diff(args) => diff::run(args),
         Command::Get(args) => get::run(args),
         Command::History(args) => history::run(args),
+        Command::Versions(args) => versions::list(args),
+        Command::Promote(args) => versions::promote(args),
+        Command::Rollback(args) => versions::rollback(args),
+        Command::Drop(args) => versions::drop_version(args),
+        Command::Pause(args) => versions::pause(args),
+        Command::Resume(args) => versions::resume(args),
+        Command::Why(args) => why::run(args),
         Command::Status(args) => status::run(args),
         Command::Config(args) => config::run(args),
         Command::Demo(args) => demo::run(args),

@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::{OnlineKind, Settings};
 use crate::error::{Error, Result};
+use crate::features::{Reader, StoreDoor};
 use crate::runtime;
-use crate::sink::online::{EmbeddedStore, OnlineStore};
+use crate::sink::online::{EmbeddedStore, OnlineStore, RedisStore};
 use crate::state::{RocksShared, RocksStore};
 use crate::topology::{EntityPlan, Plan};
 
@@ -54,25 +56,30 @@ pub fn entity<'a>(plan: &'a Plan, name: &str) -> Result<&'a EntityPlan> {
     })
 }
 
-/// The key under which the online store keeps an entity.
-pub fn online_key(plan: &Plan, name: &str, id: &str) -> Result<String> {
-    Ok(entity(plan, name)?.online_key.replacen("{id}", id, 1))
+/// The online store as the settings name it, to read from. An embedded one is opened read-only, and shows what it held
+/// then; Redis is asked first with the first read.
+pub fn online_to_read(settings: &Settings, plan: &Plan) -> Result<Arc<dyn OnlineStore>> {
+    match settings.online.store {
+        OnlineKind::None => Err(Error::configuration("`online.store` is none: there is nothing to get from")),
+        OnlineKind::Redis => Ok(Arc::new(RedisStore::to_read(&settings.online.redis, &plan.topology)?)),
+        OnlineKind::Embedded => {
+            let bounds = &settings.bounds;
+            let shared = RocksShared::new(bounds.block_cache_bytes, bounds.write_buffer_bytes, bounds.open_files);
+            let path = runtime::embedded_dir(&settings.data_dir, &plan.topology);
+            if !path.exists() {
+                let at = path.display();
+                return Err(Error::configuration(format!("no embedded store at {at}: name its data_dir")));
+            }
+            let store = RocksStore::open_read_only(&path, &shared)?;
+            Ok(Arc::new(EmbeddedStore::new(Box::new(store), Box::new(runtime::now))))
+        }
+    }
 }
 
-/// The online store as the settings name it, to read from; an embedded one is opened read-only.
-pub async fn online_to_read(settings: &Settings, plan: &Plan) -> Result<Arc<dyn OnlineStore>> {
-    if settings.online.store == OnlineKind::Embedded {
-        let bounds = &settings.bounds;
-        let shared = RocksShared::new(bounds.block_cache_bytes, bounds.write_buffer_bytes, bounds.open_files);
-        let path = runtime::embedded_dir(&settings.data_dir, &plan.topology);
-        if !path.exists() {
-            return Err(Error::configuration(format!("no embedded store at {}: name its data_dir", path.display())));
-        }
-        let store = RocksStore::open_read_only(&path, &shared)?;
-        return Ok(Arc::new(EmbeddedStore::new(Box::new(store), Box::new(runtime::now))));
-    }
-    let store = runtime::open_online(settings, plan).await?;
-    store.ok_or_else(|| Error::configuration("`online.store` is none: there is nothing to get from"))
+/// A reader of features by the wall clock, for a server.
+pub fn reader(plan: &Plan, settings: &Settings, store: StoreDoor) -> Arc<Reader> {
+    let timeout = Duration::from_millis(settings.http.read_timeout.millis().max(0) as u64);
+    Arc::new(Reader::new(Arc::new(plan.clone()), store, Box::new(runtime::now), timeout))
 }
 
 #[cfg(test)]

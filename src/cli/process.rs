@@ -1,4 +1,4 @@
-//! The way to a running process: its HTTP door at `http.listen`.
+//! The way to a running process: its HTTP door at `http.listen`, with the token and the certificate of its settings.
 
 use std::io::ErrorKind;
 
@@ -6,32 +6,36 @@ use serde_json::Value;
 
 use crate::config::Settings;
 use crate::error::{Error, Result};
-use crate::http::client::{self, Answer};
+use crate::http::client::{Answer, Caller};
 
 /// A process that answers.
-pub struct Process<'a> {
-    address: &'a str,
+pub struct Process {
+    caller: Caller,
     /// What it says of itself.
     pub status: Value,
 }
 
-impl<'a> Process<'a> {
+impl Process {
     /// The process that answers at `http.listen`, if there is one.
     ///
     /// # Errors
     /// When something answers there that is not kappa, or does not answer in time.
-    pub fn find(settings: &'a Settings) -> Result<Option<Self>> {
+    pub fn find(settings: &Settings) -> Result<Option<Self>> {
         let address = settings.http.listen.as_str();
         if address.is_empty() || address.ends_with(":0") {
             return Ok(None);
         }
-        let answer = match client::get(address, "/v1/status") {
+        let caller = Caller::new(&settings.http)?;
+        let answer = match caller.get("/v1/status") {
             Ok(answer) => answer,
             Err(error) if is_absence(error.kind()) => return Ok(None),
             Err(error) => return Err(strange(address, &error.to_string())),
         };
         match serde_json::from_str(&answer.body) {
-            Ok(status) if answer.status == 200 => Ok(Some(Self { address, status })),
+            Ok(status) if answer.status == 200 => Ok(Some(Self { caller, status })),
+            _ if answer.status == 401 => Err(Error::configuration(format!(
+                "{address}: the process asks for a token: set http.tokens (KAPPA_HTTP__TOKENS) as it has them"
+            ))),
             _ => Err(strange(address, &format!("/v1/status answers {}", answer.status))),
         }
     }
@@ -43,7 +47,7 @@ impl<'a> Process<'a> {
 
     /// One page of it.
     pub fn get(&self, path: &str) -> Result<Answer> {
-        client::get(self.address, path).map_err(|error| strange(self.address, &error.to_string()))
+        self.caller.get(path).map_err(|error| strange(self.caller.address(), &error.to_string()))
     }
 }
 

@@ -1,67 +1,144 @@
-//! The progress line of bounded work: done of total, rate, lag, and how long still. On a terminal only.
+//! The progress of bounded work and of replays: a bar for each partition, then done of total, rate, lag, and how long
+//! still. On a terminal only; gone when the work is done.
 
 use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
+use indicatif::{HumanCount, HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::runtime::{Observer, Progress};
 
 const TICK: Duration = Duration::from_millis(200);
+/// Partitions beyond these have no bar of their own.
+const BARS: usize = 16;
 
-/// The line on the screen, which log lines have to go around.
-static LINE: Mutex<Option<ProgressBar>> = Mutex::new(None);
+/// The lines on the screen, which log lines have to go around.
+static LINES: Mutex<Option<MultiProgress>> = Mutex::new(None);
 
 /// Whether people watch stderr.
 pub fn is_terminal() -> bool {
     std::io::stderr().is_terminal()
 }
 
-/// Runs `write` with the line out of the way.
+/// Runs `write` with the lines out of the way.
 pub fn aside<T>(write: impl FnOnce() -> T) -> T {
-    let line = LINE.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    match line {
-        Some(line) => line.suspend(write),
+    let lines = LINES.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    match lines {
+        Some(lines) => lines.suspend(write),
         None => write(),
     }
 }
 
-/// A line that follows the work until it is dropped; nothing when nobody watches.
-pub struct ProgressLine(Option<tokio::task::JoinHandle<()>>);
+/// Lines that follow the work until they are dropped; nothing when nobody watches.
+pub struct ProgressLines(Option<tokio::task::JoinHandle<()>>);
 
-impl ProgressLine {
-    /// Shows the line for what `observer` sees. Needs tokio's threads.
+impl ProgressLines {
+    /// Shows the lines for what `observer` sees. Needs tokio's threads.
     pub fn show(observer: Observer) -> Self {
         if !is_terminal() {
             return Self(None);
         }
-        let line = ProgressBar::new(0);
-        // The template is constant; without it the plain bar is shown.
-        if let Ok(style) = ProgressStyle::with_template("{bar:28} {percent:>3}%  {msg}") {
-            line.set_style(style);
-        }
-        *LINE.lock().unwrap_or_else(PoisonError::into_inner) = Some(line.clone());
+        let lines = take_the_screen();
         Self(Some(tokio::spawn(async move {
+            let mut screen = Screen { total: lines.add(bar("{bar:28} {percent:>3}%  {msg}")), lines, bars: Vec::new() };
             loop {
-                let progress = observer.progress();
-                line.set_length(progress.total);
-                line.set_position(progress.done);
-                line.set_message(message(&progress));
+                screen.draw(&observer.progress());
                 tokio::time::sleep(TICK).await;
             }
         })))
     }
 }
 
-impl Drop for ProgressLine {
+impl Drop for ProgressLines {
     fn drop(&mut self) {
         if let Some(task) = self.0.take() {
             task.abort();
-            if let Some(line) = LINE.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                line.finish_and_clear();
-            }
+            leave_the_screen();
         }
+    }
+}
+
+fn take_the_screen() -> MultiProgress {
+    let lines = MultiProgress::new();
+    *LINES.lock().unwrap_or_else(PoisonError::into_inner) = Some(lines.clone());
+    lines
+}
+
+fn leave_the_screen() {
+    if let Some(lines) = LINES.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        // Nothing to be done when the terminal is gone.
+        let _ = lines.clear();
+    }
+}
+
+/// A line for work on this thread, which says itself how far it is; nothing when nobody watches.
+pub struct Bar {
+    line: Option<ProgressBar>,
+    total: u64,
+    began: Instant,
+}
+
+impl Bar {
+    /// For so many records.
+    pub fn new(total: u64) -> Self {
+        let line = is_terminal().then(|| take_the_screen().add(bar("{bar:28} {percent:>3}%  {msg}")));
+        Self { line, total, began: Instant::now() }
+    }
+
+    /// So many are still to come.
+    pub fn left(&self, left: u64) {
+        let Some(line) = &self.line else { return };
+        let done = self.total.saturating_sub(left);
+        line.set_length(self.total);
+        line.set_position(done);
+        let rate = done as f64 / self.began.elapsed().as_secs_f64().max(0.001);
+        line.set_message(message(&Progress { done, total: self.total, rate, ..Progress::default() }));
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        if self.line.is_some() {
+            leave_the_screen();
+        }
+    }
+}
+
+/// What is drawn.
+struct Screen {
+    lines: MultiProgress,
+    total: ProgressBar,
+    /// By partition, above the total.
+    bars: Vec<ProgressBar>,
+}
+
+impl Screen {
+    fn draw(&mut self, progress: &Progress) {
+        let shown = if progress.done < progress.total { progress.partitions.len().min(BARS) } else { 0 };
+        while self.bars.len() > shown {
+            self.bars.pop().iter().for_each(ProgressBar::finish_and_clear);
+        }
+        while self.bars.len() < shown {
+            self.bars.push(self.lines.insert_before(&self.total, bar("  {msg:>4} {bar:23} {percent:>3}%")));
+        }
+        for (bar, (partition, done, total)) in self.bars.iter().zip(&progress.partitions) {
+            bar.set_length(*total);
+            bar.set_position(*done);
+            bar.set_message(format!("p{partition}"));
+        }
+        self.total.set_length(progress.total);
+        self.total.set_position(progress.done);
+        self.total.set_message(message(progress));
+    }
+}
+
+fn bar(template: &str) -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    // The templates are constant; without them the plain bar is shown.
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
     }
 }
 
@@ -75,10 +152,10 @@ fn message(progress: &Progress) -> String {
         HumanCount(progress.rate as u64),
         HumanCount(lag)
     );
-    if lag == 0 || progress.rate < 1.0 {
-        return known;
+    match progress.seconds_left() {
+        Some(seconds) => format!("{known} · {} left", HumanDuration(Duration::from_secs_f64(seconds))),
+        None => known,
     }
-    format!("{known} · {} left", HumanDuration(Duration::from_secs_f64(lag as f64 / progress.rate)))
 }
 
 #[cfg(test)]
@@ -87,9 +164,9 @@ mod tests {
 
     #[test]
     fn the_line_names_rate_lag_and_time_left() {
-        let progress = Progress { done: 1_000, total: 11_000, rate: 500.0 };
+        let progress = Progress { done: 1_000, total: 11_000, rate: 500.0, ..Progress::default() };
         assert_eq!(message(&progress), "1,000 of 11,000 records · 500/s · lag 10,000 · 20 seconds left");
-        let done = Progress { done: 5, total: 5, rate: 500.0 };
+        let done = Progress { done: 5, total: 5, rate: 500.0, ..Progress::default() };
         assert_eq!(message(&done), "5 of 5 records · 500/s · lag 0");
     }
 }

@@ -43,6 +43,19 @@ pub fn as_json_lines(batches: &[RecordBatch]) -> Result<String> {
     Ok(lines)
 }
 
+/// One value for people; `null` where there is none.
+pub fn cell(array: &ArrayRef, row: usize) -> Result<String> {
+    let printer = Printer::new(array).map_err(unprintable)?;
+    Ok(if array.is_null(row) { "null".to_string() } else { printer.cell(row) })
+}
+
+/// One value as JSON.
+pub fn json(array: &ArrayRef, row: usize) -> Result<String> {
+    let mut text = String::new();
+    Printer::new(array).map_err(unprintable)?.json(row, &mut text);
+    Ok(text)
+}
+
 /// Prints the values of one array.
 struct Printer<'a> {
     array: &'a ArrayRef,

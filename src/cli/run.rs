@@ -11,8 +11,10 @@ use crate::runtime::{Observer, ReplayFrom, RunOptions};
 pub struct Args {
     /// The topology
     topology: PathBuf,
-    /// Rebuild as a new version: from 0, the true beginning of the log, or from the earliest record still there
-    #[arg(long, value_name = "0|earliest", value_parser = parse_start)]
+    /// Rebuild as a new version beside the live one, which serves on until it has caught up: from 0, the true beginning
+    /// of the log, from the earliest record still there, from the archive (and on from the log where that ends), from a
+    /// time, or from offsets
+    #[arg(long, value_name = "0|earliest|archive|TIME|offset:P=N,...")]
     pub replay_from: Option<ReplayFrom>,
     /// Replay although nothing has changed: a new version number for the same logic
     #[arg(long, requires = "replay_from")]
@@ -20,6 +22,12 @@ pub struct Args {
     /// Stop, with exit code 0, once everything that is in the log now has been processed and stored
     #[arg(long)]
     pub until_caught_up: bool,
+    /// Records a second that a replay may read [default: as many as it can]
+    #[arg(long, value_name = "RECORDS", requires = "replay_from", value_parser = clap::value_parser!(u64).range(1..))]
+    max_rate: Option<u64>,
+    /// Let the new version catch up and wait: kappa diff to look, kappa promote to switch
+    #[arg(long, requires = "replay_from")]
+    no_promote: bool,
     #[command(flatten)]
     settings: SettingsArgs,
 }
@@ -28,20 +36,17 @@ pub fn run(args: &Args) -> Result<()> {
     let settings = args.settings.load()?;
     logging::start(&settings.log)?;
     let plan = open::plan(&args.topology)?;
-    let options =
-        RunOptions { replay_from: args.replay_from, again: args.again, until_caught_up: args.until_caught_up };
+    let options = RunOptions {
+        replay_from: args.replay_from.clone(),
+        again: args.again,
+        until_caught_up: args.until_caught_up,
+        promote: !args.no_promote,
+        max_rate: args.max_rate,
+    };
     let observer = Observer::default();
     let summary = asynchronous()?.block_on(async {
         let stop = signals::stop_on_signal(observer.clone())?;
         pipeline::run(plan, settings, options, observer, stop, |_| {}).await
     })?;
     output::print(&summary.to_string())
-}
-
-fn parse_start(text: &str) -> Result<ReplayFrom, String> {
-    match text {
-        "0" => Ok(ReplayFrom::Beginning),
-        "earliest" => Ok(ReplayFrom::Earliest),
-        _ => Err("write 0 or earliest".into()),
-    }
 }

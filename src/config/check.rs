@@ -10,7 +10,9 @@ use crate::time::Span;
 
 /// librdkafka's own limit of `queued.max.messages.kbytes`.
 const MAX_QUEUE_KBYTES: u32 = 2_097_151;
-const OFFLINE_SCHEMES: [&str; 9] = ["file", "s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "memory"];
+/// A poll makes room for as many before it asks.
+const MAX_POLL_RECORDS: usize = 1_000_000;
+const STORE_SCHEMES: [&str; 9] = ["file", "s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "memory"];
 
 impl Settings {
     /// These settings, when they make sense.
@@ -42,12 +44,14 @@ impl Settings {
                 ));
             }
         }
-        match self.offline.url.split_once("://") {
-            Some((scheme, _)) if !OFFLINE_SCHEMES.contains(&scheme) => problems.push(format!(
-                "`offline.url`: `{scheme}://` is not known: use a directory, file://, s3://, gs:// or az://"
-            )),
-            None if self.offline.url.is_empty() => problems.push("`offline.url` is empty: name a directory".into()),
-            _ => {}
+        for (key, url) in [("offline.url", &self.offline.url), ("archive.url", &self.archive.url)] {
+            match url.split_once("://") {
+                Some((scheme, _)) if !STORE_SCHEMES.contains(&scheme) => problems.push(format!(
+                    "`{key}`: `{scheme}://` is not known: use a directory, file://, s3://, gs:// or az://"
+                )),
+                None if url.is_empty() => problems.push(format!("`{key}` is empty: name a directory")),
+                _ => {}
+            }
         }
         let listen = &self.http.listen;
         if !listen.is_empty() && !is_host_port(listen) && listen.parse::<std::net::SocketAddr>().is_err() {
@@ -56,12 +60,14 @@ impl Settings {
     }
 
     fn check_numbers(&self, problems: &mut Vec<String>) {
-        let (bounds, redis) = (&self.bounds, &self.online.redis);
+        let (bounds, redis, http) = (&self.bounds, &self.online.redis, &self.http);
         let numbers = [
             ("kafka.queue_kbytes", u64::from(self.kafka.queue_kbytes)),
+            ("kafka.poll_records", self.kafka.poll_records as u64),
             ("online.redis.entities_per_call", redis.entities_per_call as u64),
             ("online.redis.calls_per_pipeline", redis.calls_per_pipeline as u64),
             ("offline.commit_bytes", self.offline.commit_bytes),
+            ("archive.commit_bytes", self.archive.commit_bytes),
             ("epoch.max_rows", self.epoch.max_rows as u64),
             ("epoch.max_records", self.epoch.max_records as u64),
             ("bounds.outbox_bytes", bounds.outbox_bytes),
@@ -69,6 +75,10 @@ impl Settings {
             ("bounds.block_cache_bytes", bounds.block_cache_bytes),
             ("bounds.write_buffer_bytes", bounds.write_buffer_bytes),
             ("bounds.open_files", bounds.open_files.max(0) as u64),
+            ("http.max_connections", http.max_connections as u64),
+            ("http.max_head_bytes", http.max_head_bytes as u64),
+            ("http.max_body_bytes", http.max_body_bytes as u64),
+            ("http.max_entities", http.max_entities as u64),
         ];
         for (key, _) in numbers.iter().filter(|(_, value)| *value == 0) {
             problems.push(format!("`{key}` must be more than 0"));
@@ -76,12 +86,20 @@ impl Settings {
         if self.kafka.queue_kbytes > MAX_QUEUE_KBYTES {
             problems.push(format!("`kafka.queue_kbytes` is {}: at most {MAX_QUEUE_KBYTES}", self.kafka.queue_kbytes));
         }
+        if self.kafka.poll_records > MAX_POLL_RECORDS {
+            problems.push(format!("`kafka.poll_records` is {}: at most {MAX_POLL_RECORDS}", self.kafka.poll_records));
+        }
         let spans = [
             ("online.redis.timeout", Some(redis.timeout)),
             ("offline.commit_interval", Some(self.offline.commit_interval)),
+            ("archive.commit_interval", Some(self.archive.commit_interval)),
             ("epoch.interval", Some(self.epoch.interval)),
             ("idle_after", self.idle_after),
             ("bounds.shutdown", Some(bounds.shutdown)),
+            ("http.read_timeout", Some(http.read_timeout)),
+            ("http.request_timeout", Some(http.request_timeout)),
+            ("http.head_timeout", Some(http.head_timeout)),
+            ("http.connection_age", Some(http.connection_age)),
         ];
         for (key, _) in spans.iter().filter(|(_, span)| *span == Some(Span(0))) {
             problems.push(format!("`{key}` must be more than 0"));
@@ -93,6 +111,13 @@ impl Settings {
         if redis.cert_file.is_some() != redis.key_file.is_some() {
             problems.push("`online.redis.cert_file` and `online.redis.key_file` belong together: give both".into());
         }
+        let http = &self.http;
+        if http.tls_cert_file.is_some() != http.tls_key_file.is_some() {
+            problems.push("`http.tls_cert_file` and `http.tls_key_file` belong together: give both".into());
+        }
+        if let Some(problem) = http.tokens.as_deref().map(str::trim).and_then(tokens_problem) {
+            problems.push(format!("`http.tokens` {problem}"));
+        }
         if self.data_dir.as_os_str().is_empty() {
             problems.push("`data_dir` is empty: name a directory".into());
         }
@@ -100,6 +125,26 @@ impl Settings {
             problems.push(format!("`kafka.group`: `{}` is empty or has blanks around it", self.kafka.group));
         }
     }
+}
+
+/// The fewest characters of a bearer token.
+const MIN_TOKEN: usize = 16;
+
+/// What is wrong with comma-separated tokens; the tokens themselves are secrets and not said.
+fn tokens_problem(tokens: &str) -> Option<String> {
+    tokens.split(',').map(str::trim).enumerate().find_map(|(index, token)| token_problem(index, token))
+}
+
+/// What is wrong with one token, the one at this place.
+pub fn token_problem(index: usize, token: &str) -> Option<String> {
+    let at = index + 1;
+    if token.len() < MIN_TOKEN {
+        return Some(format!(
+            "number {at} has fewer than {MIN_TOKEN} characters: `openssl rand -hex 16` makes a good one"
+        ));
+    }
+    let visible = token.bytes().all(|byte| byte.is_ascii_graphic());
+    (!visible).then(|| format!("number {at} has blanks or letters beyond ASCII, which no header can carry"))
 }
 
 /// `host:port`, with `[...]` around an IPv6 address; nothing is looked up.
@@ -132,18 +177,28 @@ mod tests {
                 ("kafka.brokers", "a:1,b"),
                 ("online.redis.url", "http://user:secret@x"),
                 ("offline.url", "ftp://x"),
+                ("archive.url", ""),
                 ("http.listen", "9464"),
                 ("bounds.open_files", "-1"),
                 ("epoch.interval", "0"),
+                ("kafka.poll_records", "2000000"),
                 ("online.redis.cert_file", "a.pem"),
+                ("http.tls_key_file", "a.pem"),
+                ("http.tokens", "long-enough-to-be-one, short"),
+                ("http.read_timeout", "0"),
             ]),
             "`kafka.brokers`: `b` is not host:port\n\
              `online.redis.url` (http) must be redis://host:port, or rediss://host:port for TLS\n\
              `offline.url`: `ftp://` is not known: use a directory, file://, s3://, gs:// or az://\n\
+             `archive.url` is empty: name a directory\n\
              `http.listen`: `9464` is not address:port; empty is none, port 0 any free one\n\
              `bounds.open_files` must be more than 0\n\
+             `kafka.poll_records` is 2000000: at most 1000000\n\
              `epoch.interval` must be more than 0\n\
-             `online.redis.cert_file` and `online.redis.key_file` belong together: give both"
+             `http.read_timeout` must be more than 0\n\
+             `online.redis.cert_file` and `online.redis.key_file` belong together: give both\n\
+             `http.tls_cert_file` and `http.tls_key_file` belong together: give both\n\
+             `http.tokens` number 2 has fewer than 16 characters: `openssl rand -hex 16` makes a good one"
         );
     }
 

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Span;
 
+pub use check::token_problem;
 pub use load::Override;
 
 /// The defaults, which are also their documentation.
@@ -27,6 +28,7 @@ pub struct Settings {
     pub kafka: KafkaSettings,
     pub online: OnlineSettings,
     pub offline: OfflineSettings,
+    pub archive: ArchiveSettings,
     pub epoch: EpochSettings,
     /// `None` is `off`.
     #[serde(with = "span_or_off")]
@@ -45,6 +47,7 @@ pub struct KafkaSettings {
     pub brokers: String,
     pub group: String,
     pub queue_kbytes: u32,
+    pub poll_records: usize,
     pub options: BTreeMap<String, String>,
 }
 
@@ -101,6 +104,17 @@ pub enum OfflineKind {
 }
 
 /// See `config/default.yaml`.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArchiveSettings {
+    pub enabled: bool,
+    pub url: String,
+    pub options: BTreeMap<String, String>,
+    pub commit_interval: Span,
+    pub commit_bytes: u64,
+}
+
+/// See `config/default.yaml`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EpochSettings {
@@ -122,10 +136,22 @@ pub struct Bounds {
 }
 
 /// See `config/default.yaml`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HttpSettings {
     pub listen: String,
+    pub tokens: Option<String>,
+    pub tokens_file: Option<PathBuf>,
+    pub tls_cert_file: Option<PathBuf>,
+    pub tls_key_file: Option<PathBuf>,
+    pub read_timeout: Span,
+    pub request_timeout: Span,
+    pub head_timeout: Span,
+    pub connection_age: Span,
+    pub max_connections: usize,
+    pub max_head_bytes: usize,
+    pub max_body_bytes: usize,
+    pub max_entities: usize,
 }
 
 /// See `config/default.yaml`.
@@ -155,7 +181,15 @@ macro_rules! debug_is_redacted {
     )*};
 }
 
-debug_is_redacted!(Settings, KafkaSettings, OnlineSettings, RedisSettings, OfflineSettings);
+debug_is_redacted!(
+    Settings,
+    KafkaSettings,
+    OnlineSettings,
+    RedisSettings,
+    OfflineSettings,
+    ArchiveSettings,
+    HttpSettings
+);
 
 /// A duration, or `off`.
 mod span_or_off {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::Settings;
 
 const HIDDEN: &str = "***";
-const SECRET_WORDS: [&str; 7] = ["password", "secret", "token", "key", "pem", "sas", "credential"];
+const SECRET_WORDS: [&str; 8] = ["password", "secret", "token", "tokens", "key", "pem", "sas", "credential"];
 /// Names of places and identifiers, not of secrets: `ssl.key.location`, `online.redis.key_file`.
 const PLAIN_ENDS: [&str; 4] = ["location", "_file", ".file", "dir"];
 
@@ -82,6 +82,7 @@ mod tests {
             ("kafka.options.sasl.password", "s3cret"),
             ("kafka.options.ssl.key.pem", "s3cret"),
             ("kafka.options.ssl.keystore.password", "s3cret"),
+            ("http.tokens", "s3cret-and-long-enough, another-s3cret-as-long"),
         ];
         let overrides: Vec<Override> = secrets
             .iter()
@@ -89,14 +90,21 @@ mod tests {
             .collect();
         let settings = Settings::load(None, &overrides).unwrap();
         let (printed, debugged) =
-            (settings.redacted().to_string(), format!("{settings:?} {:?}", settings.online.redis));
+            (settings.redacted().to_string(), format!("{settings:?} {:?} {:?}", settings.online.redis, settings.http));
         assert!(!printed.contains("s3cret") && !debugged.contains("s3cret"), "{printed}");
         assert!(printed.contains("rediss://me:***@host:6379/1"), "{printed}");
     }
 
     #[test]
     fn names_of_files_and_mechanisms_are_no_secrets() {
-        for key in ["ssl.key.location", "sasl.mechanism", "online.redis.key_file", "kafka.group", "cache_bytes"] {
+        for key in [
+            "ssl.key.location",
+            "sasl.mechanism",
+            "online.redis.key_file",
+            "kafka.group",
+            "cache_bytes",
+            "http.tokens_file",
+        ] {
             assert!(!is_secret(key), "{key}");
         }
     }

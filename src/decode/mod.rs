@@ -48,6 +48,8 @@ pub trait RawBatch {
     fn record(&self, index: usize) -> RawRecord<'_>;
     /// The last header of this name, when there is one.
     fn header(&self, index: usize, name: &str) -> Option<&[u8]>;
+    /// Every header in its order: its name, and its value when it has one.
+    fn headers(&self, index: usize, each: &mut dyn FnMut(&str, Option<&[u8]>));
     fn is_empty(&self) -> bool {
         self.len() == 0
     }

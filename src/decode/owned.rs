@@ -59,4 +59,8 @@ impl RawBatch for OwnedBatch {
         let headers = &self.records[index].headers;
         headers.iter().rev().find(|(of, _)| of == name).and_then(|(_, value)| value.as_deref())
     }
+
+    fn headers(&self, index: usize, each: &mut dyn FnMut(&str, Option<&[u8]>)) {
+        self.records[index].headers.iter().for_each(|(name, value)| each(name, value.as_deref()));
+    }
 }

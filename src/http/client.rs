@@ -4,7 +4,15 @@
 
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+
+use super::{guard, tls};
+use crate::config::HttpSettings;
+use crate::error::Result;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
@@ -17,18 +25,67 @@ pub struct Answer {
     pub body: String,
 }
 
-/// Gets `path` from the process that listens at `address`.
+/// How to speak to a process: where it listens, and what its settings ask for.
+#[derive(Clone)]
+pub struct Caller {
+    address: String,
+    token: Option<String>,
+    tls: Option<Arc<ClientConfig>>,
+}
+
+impl Caller {
+    /// To a process with these settings.
+    ///
+    /// # Errors
+    /// A configuration error: the file of tokens or the certificate cannot be read.
+    pub fn new(settings: &HttpSettings) -> Result<Self> {
+        let token = guard::Tokens::load(settings)?.first().map(str::to_string);
+        Ok(Self { address: settings.listen.clone(), token, tls: tls::client(settings)? })
+    }
+
+    /// The same at another address: where it really listens.
+    pub fn at(self, address: impl Into<String>) -> Self {
+        Self { address: address.into(), ..self }
+    }
+
+    /// Where it asks.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Gets `path`.
+    ///
+    /// # Errors
+    /// When nothing answers there, or what answers does not speak HTTP.
+    pub fn get(&self, path: &str) -> io::Result<Answer> {
+        let stream = connect(&self.address)?;
+        stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+        stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
+        let Some(tls) = &self.tls else { return self.ask(stream, path) };
+        // The certificate itself is compared, so no name of it is asked for.
+        let name = ServerName::try_from("kappa").map_err(io::Error::other)?;
+        let connection = ClientConnection::new(Arc::clone(tls), name).map_err(io::Error::other)?;
+        self.ask(StreamOwned::new(connection, stream), path)
+    }
+
+    fn ask(&self, mut stream: impl Read + Write, path: &str) -> io::Result<Answer> {
+        let token = self.token.as_ref().map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+        let head = format!("GET {path} HTTP/1.0\r\nHost: {}\r\nAccept: */*\r\n{token}\r\n", self.address);
+        stream.write_all(head.as_bytes())?;
+        stream.flush()?;
+        let mut bytes = Vec::new();
+        stream.take(MAX_ANSWER_BYTES).read_to_end(&mut bytes)?;
+        let strange = || io::Error::new(io::ErrorKind::InvalidData, "what answers there does not speak HTTP");
+        parse(&bytes).ok_or_else(strange)
+    }
+}
+
+/// Gets `path` from the process that listens at `address`, without a token or TLS.
 ///
 /// # Errors
-/// When nothing answers there, or what answers does not speak HTTP.
+/// As [`Caller::get`].
 pub fn get(address: &str, path: &str) -> io::Result<Answer> {
-    let mut stream = connect(address)?;
-    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-    stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: */*\r\n\r\n")?;
-    let mut bytes = Vec::new();
-    stream.take(MAX_ANSWER_BYTES).read_to_end(&mut bytes)?;
-    parse(&bytes).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "what answers there does not speak HTTP"))
+    Caller { address: address.to_string(), token: None, tls: None }.get(path)
 }
 
 fn connect(address: &str) -> io::Result<TcpStream> {

@@ -1,62 +1,120 @@
-//! The routes: each turns one answer of the door, or the metrics, into one response.
+//! The routes, what every request goes through before them, and the small pages.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::extract::{Path, Query, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::body::Bytes;
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
-use serde_json::json;
 
-use super::{Door, MAX_BODY_BYTES, REQUEST_TIMEOUT};
-use crate::error::ErrorKind;
+use super::guard::Tokens;
+use super::request::{Problem, refuse_long};
+use super::{Door, duration, feast, features, openapi};
+use crate::config::HttpSettings;
+use crate::features::Reader;
 use crate::metrics::Metrics;
 
 /// A scrape younger than this is given again, so that many scrapers cost as much as one.
 const SCRAPE_AGE: Duration = Duration::from_secs(1);
+/// The pages, as metrics name them; each is a path, or what a path begins with.
+const PAGES: [&str; 9] = [
+    "/get-online-features",
+    "/v1/features",
+    "/v1/status",
+    "/metrics",
+    "/health",
+    "/ready",
+    "/openapi.json",
+    "/docs",
+    "/",
+];
+/// Pages that need no token: they say nothing of what is stored.
+const OPEN: [&str; 4] = ["/", "/docs", "/health", "/ready"];
 
-struct Rooms {
+/// What the routes need.
+pub(super) struct Rooms {
+    pub settings: HttpSettings,
+    pub reader: Arc<Reader>,
+    tokens: Tokens,
     metrics: Metrics,
     door: Arc<dyn Door>,
     scrape: Mutex<Option<(Instant, Arc<str>)>>,
+    openapi: Bytes,
 }
 
-type Shared = State<Arc<Rooms>>;
+pub(super) type Shared = State<Arc<Rooms>>;
 
-pub(super) fn router(metrics: Metrics, door: Arc<dyn Door>) -> Router {
+impl Rooms {
+    pub(super) fn new(
+        settings: HttpSettings,
+        tokens: Tokens,
+        metrics: Metrics,
+        door: Arc<dyn Door>,
+        reader: Arc<Reader>,
+    ) -> Self {
+        let openapi = openapi::document(reader.plan(), &settings, !tokens.is_empty()).to_string().into();
+        Self { settings, reader, tokens, metrics, door, scrape: Mutex::new(None), openapi }
+    }
+}
+
+pub(super) fn router(rooms: Rooms) -> Router {
+    let rooms = Arc::new(rooms);
     Router::new()
         .route("/", get(async || Html(include_str!("index.html"))))
+        .route("/docs", get(async || Html(include_str!("docs.html"))))
+        .route("/openapi.json", get(described))
         .route("/metrics", get(scrape))
         .route("/health", get(health))
         .route("/ready", get(ready))
         .route("/v1/status", get(status))
-        .route("/v1/features/{entity}", get(features_by_query))
-        .route("/v1/features/{entity}/{id}", get(features_by_path))
+        .route("/v1/features/{entity}", get(features::by_id))
+        .route("/v1/features/{entity}/{id}", get(features::by_path))
+        .route("/get-online-features", post(feast::get_online_features))
+        .method_not_allowed_fallback(wrong_method)
         .fallback(nowhere)
-        .layer(middleware::from_fn(within_bounds))
-        .with_state(Arc::new(Rooms { metrics, door, scrape: Mutex::new(None) }))
+        .layer(middleware::from_fn_with_state(Arc::clone(&rooms), within_bounds))
+        .with_state(rooms)
 }
 
-/// Refuses bodies and cuts answers that take too long.
-async fn within_bounds(request: Request, next: Next) -> Response {
-    if body_bytes(request.headers()).is_none_or(|bytes| bytes > MAX_BODY_BYTES) {
-        return problem(StatusCode::PAYLOAD_TOO_LARGE, &format!("a body may have {MAX_BODY_BYTES} bytes"));
-    }
-    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => problem(StatusCode::GATEWAY_TIMEOUT, &format!("no answer within {REQUEST_TIMEOUT:?}")),
-    }
+/// The page that a path belongs to.
+fn page(path: &str) -> &'static str {
+    let is_below = |page: &&str| {
+        path.strip_prefix(*page)
+            .is_some_and(|rest| rest.is_empty() || (*page == "/v1/features" && rest.starts_with('/')))
+    };
+    PAGES.into_iter().find(|page| is_below(page)).unwrap_or("other")
 }
 
-/// What the head says about the body; `None`: of unknown length.
-fn body_bytes(headers: &HeaderMap) -> Option<u64> {
-    if headers.contains_key(header::TRANSFER_ENCODING) {
-        return None;
-    }
-    headers.get(header::CONTENT_LENGTH).map_or(Some(0), |length| length.to_str().ok()?.parse().ok())
+/// Refuses strangers and long bodies, cuts answers that take too long, and counts.
+async fn within_bounds(State(rooms): Shared, mut request: Request, next: Next) -> Response {
+    let (page, began) = (page(request.uri().path()), Instant::now());
+    let response = if !OPEN.contains(&page) && !rooms.tokens.admit(request.headers()) {
+        stranger()
+    } else if let Some(refused) = refuse_long(&mut request, rooms.settings.max_body_bytes).await {
+        refused.into_response()
+    } else {
+        // A body has its own bound of the same length, and is said to be late itself.
+        let patience = duration(rooms.settings.request_timeout) * 2;
+        let answered = tokio::time::timeout(patience, next.run(request)).await;
+        let late = || Problem::new(StatusCode::GATEWAY_TIMEOUT, format!("no answer within {patience:?}"));
+        answered.unwrap_or_else(|_| late().into_response())
+    };
+    rooms.metrics.http_seconds(page).observe_since(began);
+    rooms.metrics.http_responses(page, response.status().as_str()).add(1);
+    response
+}
+
+fn stranger() -> Response {
+    let what = "a token is needed: send `Authorization: Bearer <token>` with one of http.tokens";
+    ([(header::WWW_AUTHENTICATE, "Bearer")], Problem::new(StatusCode::UNAUTHORIZED, what)).into_response()
+}
+
+async fn described(State(rooms): Shared) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], rooms.openapi.clone()).into_response()
 }
 
 async fn scrape(State(rooms): Shared) -> Response {
@@ -95,41 +153,10 @@ async fn status(State(rooms): Shared) -> Response {
     Json(rooms.door.status()).into_response()
 }
 
-async fn features_by_path(State(rooms): Shared, Path((entity, id)): Path<(String, String)>) -> Response {
-    features(&rooms, &entity, &id).await
+async fn nowhere() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "no such page; /docs lists them")
 }
 
-#[derive(serde::Deserialize)]
-struct ById {
-    id: String,
-}
-
-/// `?id=` takes every id, the empty one too.
-async fn features_by_query(State(rooms): Shared, Path(entity): Path<String>, Query(by): Query<ById>) -> Response {
-    features(&rooms, &entity, &by.id).await
-}
-
-async fn features(rooms: &Rooms, entity: &str, id: &str) -> Response {
-    match rooms.door.get(entity, id).await {
-        Ok(Some(values)) => Json(json!({"entity": entity, "id": id, "values": values})).into_response(),
-        Ok(None) => {
-            problem(StatusCode::NOT_FOUND, &format!("nothing is stored for {entity} {id:?}: every feature is empty"))
-        }
-        Err(error) => {
-            let status = match error.kind() {
-                ErrorKind::Configuration => StatusCode::BAD_REQUEST,
-                ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-                _ => StatusCode::INTERNAL_SERVER_ERROR,
-            };
-            problem(status, &error.to_string())
-        }
-    }
-}
-
-async fn nowhere() -> Response {
-    problem(StatusCode::NOT_FOUND, "no such page; / lists them")
-}
-
-fn problem(status: StatusCode, message: &str) -> Response {
-    (status, Json(json!({"error": message}))).into_response()
+async fn wrong_method() -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this page takes another method; /docs says which")
 }

@@ -2,9 +2,12 @@
 
 use prometheus::core::Collector;
 use prometheus::{
-    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
+/// From a tenth of a millisecond to ten seconds: a read of the online store takes less than a millisecond.
+const READ_SECONDS: [f64; 14] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0];
 /// From a millisecond to ten minutes: a live row takes milliseconds, a sink that was down takes minutes.
 const SECONDS: [f64; 16] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0, 600.0];
@@ -22,6 +25,8 @@ pub(super) struct Families {
     pub state_bytes: IntGaugeVec,
     pub cache_bytes: IntGaugeVec,
     pub cache_entities: IntGaugeVec,
+    pub cache_hits: IntCounterVec,
+    pub cache_misses: IntCounterVec,
     pub write_stopped: IntGaugeVec,
     pub delayed_write_rate: IntGaugeVec,
     pub outbox_bytes: IntGaugeVec,
@@ -32,8 +37,8 @@ pub(super) struct Families {
     pub rows: IntCounterVec,
     pub feature_updates: IntCounterVec,
     pub feature_nulls: IntCounterVec,
-    pub bound: IntGaugeVec,
-    pub build_info: IntGaugeVec,
+    pub feature_lost: IntCounterVec,
+    pub source_up: IntGaugeVec,
     pub freshness: Histogram,
     pub epoch_seconds: Histogram,
     pub online_entities: IntCounter,
@@ -68,6 +73,16 @@ impl Families {
             state_bytes: to.gauges("kappa_state_bytes", "Bytes of a task's state on disk.", partition),
             cache_bytes: to.gauges("kappa_cache_bytes", "Bytes of entities kept in memory.", partition),
             cache_entities: to.gauges("kappa_cache_entities", "Entities kept in memory.", partition),
+            cache_hits: to.counters(
+                "kappa_cache_hits_total",
+                "Entities that a record or a timer found in memory.",
+                partition,
+            ),
+            cache_misses: to.counters(
+                "kappa_cache_misses_total",
+                "Entities that were not in memory: read from disk, or new.",
+                partition,
+            ),
             write_stopped: to.gauges(
                 "kappa_rocksdb_write_stopped",
                 "1 while RocksDB accepts no writes until compaction has caught up.",
@@ -88,7 +103,7 @@ impl Families {
                 "Committed epochs that a sink has not taken yet.",
                 &["partition", "sink"],
             ),
-            sink_seconds: to.histograms("kappa_sink_seconds", "Seconds of one call of a sink.", &["sink"]),
+            sink_seconds: to.histograms("kappa_sink_seconds", "Seconds of one call of a sink.", &["sink"], &SECONDS),
             sink_errors: to.counters("kappa_sink_errors_total", "Failed calls of a sink; each is retried.", &["sink"]),
             sink_up: to.gauges("kappa_sink_up", "1 while the last call of a sink succeeded.", &["sink"]),
             rows: to.counters("kappa_rows_total", "Feature rows written.", &["entity"]),
@@ -102,8 +117,12 @@ impl Families {
                 "Rows in which the feature is null.",
                 &["entity", "feature"],
             ),
-            bound: to.gauges("kappa_bound", "A bound's value.", &["name"]),
-            build_info: to.gauges("kappa_build_info", "Always 1; the version is the label.", &["version"]),
+            feature_lost: to.counters(
+                "kappa_feature_lost_total",
+                "Rows in which the feature is null for a bound or an overflow.",
+                &["entity", "feature"],
+            ),
+            source_up: to.gauges("kappa_source_up", "1 while the brokers answer for the topic.", &[]),
             freshness: to.histogram(
                 "kappa_freshness_seconds",
                 "Seconds from a record's Kafka time to the online store's answer.",
@@ -117,6 +136,64 @@ impl Families {
             offline_rows: to.counter("kappa_offline_rows_total", "Rows committed to the offline store."),
             offline_bytes: to.counter("kappa_offline_bytes_total", "Bytes of Parquet committed to the offline store."),
             offline_commits: to.counter("kappa_offline_commits_total", "Commits to the offline store."),
+        }
+    }
+}
+
+/// What does not belong to one version.
+pub(super) struct ProcessFamilies {
+    pub bound: IntGaugeVec,
+    pub build_info: IntGaugeVec,
+    pub version_standing: IntGaugeVec,
+    pub version_lag: IntGaugeVec,
+    pub version_progress: GaugeVec,
+    pub version_rate: GaugeVec,
+    pub archive_records: IntCounter,
+    pub archive_bytes: IntCounter,
+    pub archive_commits: IntCounter,
+    pub archive_lag: IntGauge,
+    pub http_responses: IntCounterVec,
+    pub http_seconds: HistogramVec,
+}
+
+impl ProcessFamilies {
+    pub fn register(registry: &Registry) -> Self {
+        let to = Register(registry);
+        let version = &["version"];
+        Self {
+            bound: to.gauges("kappa_bound", "A bound's value.", &["name"]),
+            build_info: to.gauges("kappa_build_info", "Always 1; the version is the label.", version),
+            version_standing: to.gauges(
+                "kappa_version_standing",
+                "1 for where a version stands: building, ready, live or retired.",
+                &["version", "standing"],
+            ),
+            version_lag: to.gauges("kappa_version_lag_records", "Records that a version has not folded yet.", version),
+            version_progress: to.float_gauges(
+                "kappa_version_progress_ratio",
+                "How much of what the log held when a version was opened it has folded, from 0 to 1.",
+                version,
+            ),
+            version_rate: to.float_gauges(
+                "kappa_version_records_per_second",
+                "Records that a version folds in a second.",
+                version,
+            ),
+            archive_records: to.counter("kappa_archive_records_total", "Records committed to the archive."),
+            archive_bytes: to.counter("kappa_archive_bytes_total", "Bytes of Parquet committed to the archive."),
+            archive_commits: to.counter("kappa_archive_commits_total", "Commits to the archive."),
+            archive_lag: to.gauge("kappa_archive_lag_records", "Records between the archive and the end of the log."),
+            http_responses: to.counters(
+                "kappa_http_responses_total",
+                "Answers over HTTP by page and status.",
+                &["page", "status"],
+            ),
+            http_seconds: to.histograms(
+                "kappa_http_seconds",
+                "Seconds from a request's head to its answer, by page.",
+                &["page"],
+                &READ_SECONDS,
+            ),
         }
     }
 }
@@ -158,12 +235,16 @@ impl Register<'_> {
         self.keep(GaugeVec::new(Opts::new(name, help), labels))
     }
 
-    fn histograms(&self, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
-        self.keep(HistogramVec::new(HistogramOpts::new(name, help).buckets(SECONDS.to_vec()), labels))
+    fn histograms(&self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
+        self.keep(HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels))
     }
 
     fn counter(&self, name: &str, help: &str) -> IntCounter {
         self.keep(IntCounter::new(name, help))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> IntGauge {
+        self.keep(IntGauge::new(name, help))
     }
 
     fn histogram(&self, name: &str, help: &str) -> Histogram {

@@ -1,26 +1,57 @@
-//! The source thread: polls Kafka and hands batches to the worker of their partition.
+//! The source thread: polls the topic and hands batches to the worker of their partition.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::{Duration, Instant};
 
+use super::priority::Rank;
+use super::refusals::{partitions_changed, recreated};
 use super::shared::Shared;
 use super::worker::Command;
-use crate::error::{Error, ErrorKind, Result};
-use crate::source::{KafkaSource, Polled};
-
-/// Messages of one poll.
-const POLL: usize = 8_192;
+use crate::decode::RawBatch;
+use crate::error::{ErrorKind, Result};
+use crate::metrics::Gauge;
+use crate::source::{Polled, Source};
 
 /// The source thread of one run.
 pub struct Feeder {
     pub shared: Arc<Shared>,
-    pub source: KafkaSource,
+    pub source: Source,
     pub workers: BTreeMap<i32, SyncSender<Command>>,
     pub partitions: usize,
+    /// The topic's id when the version began, where the brokers tell it.
+    pub topic_id: Option<String>,
+    /// The most that one poll takes.
+    pub poll_records: usize,
     /// How long the brokers may be silent; `None` for ever: the client connects again by itself.
     pub patience: Option<Duration>,
+    pub pace: Pace,
+    /// Whether the brokers answer.
+    pub up: Gauge,
+}
+
+/// How fast records may be handed on.
+#[derive(Debug)]
+pub struct Pace {
+    /// Seconds that each record takes at least.
+    seconds: f64,
+    /// When the records handed on so far have had their time.
+    free_at: Instant,
+}
+
+impl Pace {
+    /// At most so many records a second; `None`: as fast as it goes.
+    pub fn of(max_rate: Option<u64>) -> Self {
+        Self { seconds: max_rate.map_or(0.0, |rate| 1.0 / rate.max(1) as f64), free_at: Instant::now() }
+    }
+
+    /// Counts records that were handed on, and answers how long the next have to wait. Time that was not used is lost.
+    fn after(&mut self, records: usize, now: Instant) -> Duration {
+        let taken = Duration::from_secs_f64(self.seconds * records as f64);
+        self.free_at = self.free_at.max(now) + taken;
+        self.free_at - now
+    }
 }
 
 /// When the brokers were asked about the topic last, and when they answered.
@@ -41,15 +72,32 @@ impl Feeder {
 
     fn work(&mut self) -> Result<()> {
         let mut looks = Looks { asked: Instant::now(), answered: Instant::now() };
+        let mut rank = Rank::default();
         while !self.shared.stopping() {
-            for polled in self.source.poll(POLL, Duration::from_millis(100))? {
-                let (partition, command) = match polled {
-                    Polled::Records(batch) => (batch.partition(), Command::Records(batch)),
-                    Polled::Eof { partition, next_offset } => (partition, Command::End { partition, next_offset }),
+            rank.follow(self.shared.is_live());
+            for polled in self.source.poll(self.poll_records, Duration::from_millis(100))? {
+                let (partition, records, command) = match polled {
+                    Polled::Records(batch) => (batch.partition(), batch.len(), Command::Records(batch)),
+                    Polled::Eof { partition, next_offset } => (partition, 0, Command::End { partition, next_offset }),
                 };
                 self.give(partition, command, &mut looks)?;
+                self.rest(records, &mut looks)?;
             }
             self.look_on_time(&mut looks)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps to the pace.
+    fn rest(&mut self, records: usize, looks: &mut Looks) -> Result<()> {
+        let until = Instant::now() + self.pace.after(records, Instant::now());
+        while !self.shared.stopping() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            std::thread::sleep(left.min(Duration::from_millis(100)));
+            self.look_on_time(looks)?;
         }
         Ok(())
     }
@@ -59,9 +107,12 @@ impl Feeder {
         if looks.asked.elapsed() < Duration::from_secs(1) {
             return Ok(());
         }
-        match self.look() {
+        let looked = self.look();
+        let is_silent = looked.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unavailable);
+        self.up.set_flag(!is_silent);
+        match looked {
             Ok(()) => looks.answered = Instant::now(),
-            Err(error) if error.kind() == ErrorKind::Unavailable && self.waits(looks.answered) => {
+            Err(error) if is_silent && self.waits(looks.answered) => {
                 tracing::warn!("{error}; trying again");
             }
             Err(error) => return Err(error),
@@ -88,7 +139,7 @@ impl Feeder {
         Ok(())
     }
 
-    /// Shows positions to lag tools, hears the ends, and sees a changed number of partitions.
+    /// Shows positions to lag tools, hears the ends, and sees a topic that is another one or has other partitions.
     fn look(&self) -> Result<()> {
         let mut positions = Vec::new();
         for (partition, standing) in self.shared.partitions() {
@@ -97,20 +148,34 @@ impl Feeder {
                 self.shared.update(partition, |standing| standing.end = standing.end.max(high));
             }
         }
-        self.source.commit(&positions);
-        let partitions = self.source.partitions_now()?;
+        if self.shared.is_live() {
+            self.source.commit(&positions);
+        }
+        let (topic, partitions) = (self.source.topic(), self.source.partitions_now()?);
+        // First: a topic that was made again may well have another number of partitions.
+        if let (Some(before), Some(now)) = (&self.topic_id, self.source.topic_id())
+            && *before != now
+        {
+            return Err(recreated(topic, before, &now));
+        }
         if partitions != self.partitions {
-            return Err(partitions_changed(self.partitions, partitions));
+            return Err(partitions_changed(topic, self.partitions, partitions));
         }
         Ok(())
     }
 }
 
-/// More partitions change where a key lives, so values would silently begin anew.
-pub fn partitions_changed(before: usize, now: usize) -> Error {
-    Error::refused(format!(
-        "the topic has {now} partitions now and had {before} when the version began: keys live in other partitions, so \
-         their windows would be wrong. Create a topic with {now} partitions, copy the log into it keyed as before, and \
-         run a new version on it"
-    ))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pace_gives_every_record_its_time_and_saves_none() {
+        let mut pace = Pace::of(Some(1_000));
+        let now = pace.free_at;
+        assert_eq!(pace.after(500, now), Duration::from_millis(500));
+        assert_eq!(pace.after(500, now), Duration::from_millis(1_000));
+        assert_eq!(pace.after(100, now + Duration::from_secs(9)), Duration::from_millis(100));
+        assert_eq!(Pace::of(None).after(1_000_000, Instant::now()), Duration::ZERO);
+    }
 }

@@ -1,58 +1,68 @@
-//! The runtime: threads, pace, commit, restore, replay, shutdown; and the only clock.
+//! The runtime: threads, pace, commit, restore, replay, cut-over, shutdown; and the only clock.
 //!
-//! ```text
-//! feeder (one thread) -> workers (tasks by partition) -> outboxes -> online publisher (async)
-//!                                                                 -> offline writer (one thread)
-//! ```
-//! The coordinator below starts them, promotes a version that has caught up, and ends them in that order: intake first,
-//! then workers with their last epoch, then the sinks within a deadline.
+//! A process runs a fleet of versions; each is a pipeline of its own, from the log to the stores. The registry of
+//! versions says which are to run and which one serves.
+//!
+//! - `fleet`: brings versions up and down, watches them; `cut_over` switches from one to another;
+//! - `pipeline`: one version's parts; `feeder`, `worker`, `outbox`, `online`, `offline` are they;
+//! - `versions`: the registry, with which commands beside the process say what they want;
+//! - `board`, `observer`, `shared`: what others may see of it.
 
+mod board;
 mod clock;
+mod cut_over;
 mod feeder;
+mod fleet;
+mod keeper;
 mod observer;
 mod offline;
 mod online;
+mod origin;
 mod outbox;
 mod patience;
+mod pipeline;
+mod priority;
+mod redrive;
+mod refusals;
+mod replay_from;
 mod shared;
-mod start;
 mod versions;
 mod worker;
 
-use std::time::{Duration, Instant};
-
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 pub use clock::now;
+pub use keeper::{Kept, keep};
 pub use observer::{Observer, Progress};
-pub use start::{embedded_dir, open_online};
-pub use versions::{Standing, Version, Versions};
+pub use pipeline::{embedded_dir, open_online};
+pub use redrive::{Reason, Redrive, dead_letters, still_dead};
+pub use refusals::begins_late;
+pub use replay_from::ReplayFrom;
+pub use versions::{Held, Standing, Version, Versions};
 
 use crate::config::Settings;
 use crate::error::Result;
 use crate::metrics::Metrics;
 use crate::topology::Plan;
-use shared::{Drain, Shared};
-
-/// Where a replay starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ReplayFrom {
-    /// Offset 0; refused when the topic no longer has it.
-    Beginning,
-    /// The earliest record that the topic still has.
-    Earliest,
-}
 
 /// How to run.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone)]
 pub struct RunOptions {
     pub replay_from: Option<ReplayFrom>,
     /// Replay although nothing has changed.
     pub again: bool,
     /// End once everything that the log held at the start is processed and stored.
     pub until_caught_up: bool,
+    /// A version that has caught up takes over.
+    pub promote: bool,
+    /// Records a second that a replay may read; `None`: as fast as it goes.
+    pub max_rate: Option<u64>,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self { replay_from: None, again: false, until_caught_up: false, promote: true, max_rate: None }
+    }
 }
 
 /// What a run has done. One that was stopped before it began has no version yet: 0.
@@ -92,56 +102,9 @@ pub async fn run(
     observer: Observer,
     stop: watch::Receiver<bool>,
 ) -> Result<RunSummary> {
-    let shared = std::sync::Arc::clone(&observer.0);
-    let grace = Duration::from_millis(settings.bounds.shutdown.millis().max(0) as u64);
-    let Some(mut parts) = start::start(plan, settings, options, metrics, &shared, &stop).await? else {
-        return Ok(RunSummary::default());
-    };
-    let bounded = supervise(&mut parts, &shared, options, stop).await;
-    let deadline = Instant::now() + if bounded { Duration::from_secs(600) } else { grace };
-    shared.stop();
-    parts.drain.send_replace(Drain { deadline: Some(deadline), finish: false });
-    parts.join_intake().await;
-    parts.drain.send_replace(Drain { deadline: Some(deadline), finish: true });
-    parts.join_sinks().await;
-    match shared.failure() {
-        Some(error) => Err(error),
-        None => Ok(summary(&shared, parts.version.number)),
-    }
-}
-
-/// Waits until the run is to end; promotes a building version on the way. True when bounded work is done.
-async fn supervise(
-    parts: &mut start::Parts,
-    shared: &Shared,
-    options: RunOptions,
-    mut stop: watch::Receiver<bool>,
-) -> bool {
-    loop {
-        if shared.stopping() || *stop.borrow() {
-            return false;
-        }
-        if shared.caught_up() {
-            match parts.promote(shared) {
-                Ok(true) if options.until_caught_up => return true,
-                Ok(_) => {}
-                Err(error) => shared.fail(error),
-            }
-        }
-        tokio::select! {
-            _ = stop.changed() => {}
-            () = tokio::time::sleep(Duration::from_millis(20)) => {}
-        }
-    }
-}
-
-fn summary(shared: &Shared, version: u32) -> RunSummary {
-    let partitions = shared.partitions();
-    RunSummary {
-        version,
-        records: shared.records(),
-        rows: partitions.values().map(|standing| standing.rows as u64).sum(),
-        dead_letters: partitions.values().map(|standing| standing.dead_letters as u64).sum(),
-        seconds: shared.seconds(),
+    let board = std::sync::Arc::clone(&observer.0);
+    match fleet::Fleet::open(plan, settings, options, metrics, board, stop).await? {
+        Some(fleet) => fleet.run().await,
+        None => Ok(RunSummary::default()),
     }
 }

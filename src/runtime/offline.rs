@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::outbox::{Cursor, Outbox};
+use super::priority::Rank;
 use super::shared::{Drain, Shared};
 use crate::config::OfflineSettings;
 use crate::error::{ErrorKind, Result};
@@ -47,12 +48,16 @@ impl Archivist {
     }
 
     fn work(&mut self) -> Result<()> {
-        let sink = self.metrics.sink("offline");
+        let (sink, mut rank) = (self.metrics.sink("offline"), Rank::default());
+        // Its tables are open.
+        sink.up.set_flag(true);
+        self.shared.set_sink("offline", Ok(()));
         let mut waiting = Waiting::default();
         for outbox in &self.outboxes {
             waiting.appended.insert(outbox.partition(), outbox.acknowledged(Cursor::Offline));
         }
         loop {
+            rank.follow(self.shared.is_live());
             let draining = *self.draining.borrow();
             let took = self.append(&mut waiting)?;
             let pressed = self.outboxes.iter().any(|outbox| outbox.pressure(Cursor::Offline) > 0.4);

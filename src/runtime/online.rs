@@ -1,8 +1,8 @@
 //! The online publisher: a cursor over every task's outbox, one order of writes, newest row per entity.
 //!
-//! A batch that fails is sent again until it succeeds: positions make that harmless. While a version is being built its
-//! partitions are fenced: the cursor moves and nothing is sent, until the worker has sent every entity's last row. So
-//! it does after the store has lost data. From when they are wanted until the store has them all, the cursor holds
+//! A batch that fails is sent again until it succeeds: positions make that harmless. The partitions of a version that
+//! does not serve are fenced: the cursor moves and nothing is sent, until the worker has sent every entity's last row.
+//! So it does after the store has lost data. From when they are wanted until the store has them all, the cursor holds
 //! still and no progress is written: whatever happens meanwhile, the next run still finds that they are missing.
 
 use std::collections::BTreeMap;
@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::Receiver;
+use tokio::sync::oneshot;
 
 use super::clock;
 use super::outbox::{Cursor, Outbox};
@@ -26,10 +27,19 @@ use crate::topology::Plan;
 /// What a worker wants published besides its outbox.
 #[derive(Debug)]
 pub enum Job {
-    /// Rows of a refresh (at `T'`), or a page of every entity's last row.
-    Rows { partition: i32, rows: Vec<OnlineRows>, refresh: Option<Millis> },
+    /// What time alone has changed, at `T'`.
+    Refresh { partition: i32, rows: Vec<OnlineRows>, at: Millis },
+    /// A page of every entity's last row, as it was written or as it is at `T'`.
+    Last { partition: i32, rows: Vec<OnlineRows>, at: Option<Millis> },
     /// Every last row as of this epoch was sent: from here on the outbox is published.
     Published { partition: i32, epoch: u64 },
+    /// From here on the version outranks all others.
+    Lead { generation: u64 },
+    /// Nothing of the partition is published any more; answers the next offset up to which it was.
+    Fence { partition: i32, published_to: oneshot::Sender<i64> },
+    /// Entities that the version before knew and this one does not, each showing nothing. The plan is the one that they
+    /// belong to.
+    Vacated { partition: i32, plan: Arc<Plan>, rows: OnlineRows, done: Option<oneshot::Sender<()>> },
 }
 
 /// Bytes of epochs that are coalesced at once.
@@ -60,7 +70,6 @@ pub struct Publisher {
 /// One partition's cursor.
 #[derive(Debug)]
 struct Lane {
-    fenced: bool,
     sent: u64,
     last: Option<Instant>,
     progress: Option<Progress>,
@@ -69,24 +78,25 @@ struct Lane {
 }
 
 impl Publisher {
-    /// A publisher; `fenced` while the version is being built.
-    #[expect(clippy::too_many_arguments, reason = "components are arguments, and each is needed")]
+    /// A publisher; the outboxes say which partitions are fenced.
     pub fn new(
         plan: Arc<Plan>,
         shared: Arc<Shared>,
         store: Arc<dyn OnlineStore>,
         (generation, version): (u64, u32),
-        fenced: bool,
         outboxes: Vec<Arc<Outbox>>,
         metrics: Metrics,
         draining: tokio::sync::watch::Receiver<Drain>,
     ) -> Self {
         let lane = |outbox: &Arc<Outbox>| {
             let sent = outbox.acknowledged(Cursor::Online);
-            (outbox.partition(), Lane { fenced, sent, last: None, progress: None, failures: 0 })
+            (outbox.partition(), Lane { sent, last: None, progress: None, failures: 0 })
         };
         let lanes = outboxes.iter().map(lane).collect();
         let sink = metrics.sink("online");
+        // It has answered.
+        sink.up.set_flag(true);
+        shared.set_sink("online", Ok(()));
         let (checked, failures) = (Instant::now(), AtomicU64::new(0));
         Self { plan, shared, store, generation, version, outboxes, metrics, sink, failures, lanes, draining, checked }
     }
@@ -135,7 +145,7 @@ impl Publisher {
     /// something waits, as far as was acknowledged.
     fn expect_what_was_acknowledged(&mut self) {
         for outbox in &self.outboxes {
-            let published = outbox.acknowledged(Cursor::Online) > 0;
+            let published = outbox.acknowledged(Cursor::Online) > 0 && !outbox.is_fenced();
             let standing = self.shared.partition(outbox.partition());
             if let (true, Some(lane)) = (published, self.lanes.get_mut(&outbox.partition())) {
                 let all = outbox.waiting(Cursor::Online).1 == 0;
@@ -150,10 +160,14 @@ impl Publisher {
 
     async fn job(&mut self, job: Job) -> Result<()> {
         match job {
-            Job::Rows { partition, rows, refresh } => {
-                for OnlineRows { entity, rows } in &rows {
-                    let picks: Vec<u32> = (0..rows.num_rows() as u32).collect();
-                    self.send(partition, *entity, rows, &picks, refresh).await?;
+            Job::Refresh { partition, rows, at } => {
+                if self.outbox(partition).is_some_and(|outbox| !outbox.is_fenced()) {
+                    self.send_all(partition, &rows, Some(at)).await?;
+                }
+            }
+            Job::Last { partition, rows, at } => {
+                if self.outbox(partition).is_some_and(|outbox| outbox.awaits_all()) {
+                    self.send_all(partition, &rows, at).await?;
                 }
             }
             Job::Published { partition, epoch } => {
@@ -161,6 +175,39 @@ impl Publisher {
                     self.published(&outbox, epoch).await?;
                 }
             }
+            Job::Lead { generation } => {
+                self.generation = generation;
+                self.lanes.values_mut().for_each(|lane| lane.progress = None);
+            }
+            Job::Fence { partition, published_to } => self.fence(partition, published_to),
+            Job::Vacated { partition, plan, rows, done } => {
+                let picks: Vec<u32> = (0..rows.rows.num_rows() as u32).collect();
+                self.send_of(&plan, partition, rows.entity, &rows.rows, &picks, None).await?;
+                // Whoever asked may have ended.
+                done.map(|done| done.send(()));
+            }
+        }
+        Ok(())
+    }
+
+    /// What was sent stays; nothing more is. Between two calls: what the store has is what the cursor says.
+    fn fence(&mut self, partition: i32, published_to: oneshot::Sender<i64>) {
+        let Some(outbox) = self.outbox(partition) else { return };
+        outbox.set_fenced(true);
+        outbox.end_all();
+        self.shared.update(partition, |standing| standing.published = false);
+        if let Some(lane) = self.lanes.get_mut(&partition) {
+            lane.progress = None;
+        }
+        // Whoever asked may have ended.
+        let _ = published_to.send(outbox.published_to());
+        self.show_refilling();
+    }
+
+    async fn send_all(&self, partition: i32, rows: &[OnlineRows], refresh: Option<Millis>) -> Result<()> {
+        for OnlineRows { entity, rows } in rows {
+            let picks: Vec<u32> = (0..rows.num_rows() as u32).collect();
+            self.send(partition, *entity, rows, &picks, refresh).await?;
         }
         Ok(())
     }
@@ -174,6 +221,9 @@ impl Publisher {
     /// or else by the next round.
     async fn published(&mut self, outbox: &Arc<Outbox>, epoch: u64) -> Result<()> {
         let partition = outbox.partition();
+        if !outbox.awaits_all() {
+            return Ok(());
+        }
         let standing = self.shared.partition(partition);
         let progress =
             Progress { generation: self.generation, next_offset: standing.next_offset, watermark: standing.watermark };
@@ -186,7 +236,7 @@ impl Publisher {
             return Ok(());
         }
         lane.progress = Some(progress);
-        lane.fenced = false;
+        outbox.set_fenced(false);
         lane.sent = lane.sent.max(epoch);
         outbox.published(lane.sent, progress.next_offset)?;
         outbox.end_all();
@@ -220,7 +270,7 @@ impl Publisher {
         if head <= lane.sent || outbox.awaits_all() {
             return Ok(false);
         }
-        if lane.fenced {
+        if outbox.is_fenced() {
             lane.sent = head;
             outbox.acknowledge(Cursor::Online, lane.sent)?;
             return Ok(false);
@@ -267,8 +317,20 @@ impl Publisher {
         picks: &[u32],
         refresh: Option<Millis>,
     ) -> Result<()> {
+        self.send_of(&self.plan, partition, entity, rows, picks, refresh).await
+    }
+
+    async fn send_of(
+        &self,
+        plan: &Plan,
+        partition: i32,
+        entity: usize,
+        rows: &arrow::array::RecordBatch,
+        picks: &[u32],
+        refresh: Option<Millis>,
+    ) -> Result<()> {
         let (generation, version) = (self.generation, self.version);
-        let entity = &self.plan.entities[entity];
+        let entity = &plan.entities[entity];
         let batch = OnlineBatch { entity, rows, picks, partition, generation, version, refresh };
         if self.retried(|| self.store.publish(&batch)).await?.is_some() {
             self.metrics.online_entities.add(picks.len() as u64);
@@ -350,10 +412,10 @@ impl Publisher {
 
     /// What the store should have of each partition that is published.
     fn expected(&self) -> Vec<(i32, Progress)> {
-        let asked = |outbox: &&Arc<Outbox>| !outbox.awaits_all();
+        let asked = |outbox: &&Arc<Outbox>| !outbox.awaits_all() && !outbox.is_fenced();
         let lanes = self.outboxes.iter().filter(asked).filter_map(|outbox| {
             let partition = outbox.partition();
-            self.lanes.get(&partition).filter(|lane| !lane.fenced).map(|lane| (partition, lane))
+            self.lanes.get(&partition).map(|lane| (partition, lane))
         });
         lanes.filter_map(|(partition, lane)| Some((partition, lane.progress?))).collect()
     }

@@ -55,6 +55,7 @@ struct State {
     /// The next offset that was published with the last epoch that the online store has.
     published_to: i64,
     all: All,
+    fenced: bool,
 }
 
 /// Every entity's last row, for an online store that lost data or sees a version for the first time.
@@ -156,14 +157,29 @@ impl Outbox {
         self.state().all == All::Wanted
     }
 
-    /// The worker begins to send them.
-    pub fn begin_all(&self) {
-        self.state().all = All::UnderWay;
+    /// The worker begins to send them; false when they are not wanted any more.
+    pub fn begin_all(&self) -> bool {
+        let mut state = self.state();
+        let wanted = state.all == All::Wanted;
+        if wanted {
+            state.all = All::UnderWay;
+        }
+        wanted
     }
 
     /// The store has them, and says so.
     pub fn end_all(&self) {
         self.state().all = All::No;
+    }
+
+    /// Fences the online store off, or opens it: behind the fence the cursor moves and nothing is sent.
+    pub fn set_fenced(&self, fenced: bool) {
+        self.state().fenced = fenced;
+    }
+
+    /// Whether it is fenced off.
+    pub fn is_fenced(&self) -> bool {
+        self.state().fenced
     }
 
     /// Whether they are wanted or under way.
@@ -320,7 +336,7 @@ mod tests {
         assert!(waits() && !outbox.awaits_all());
         outbox.want_all();
         assert!(!waits() && outbox.is_all_wanted());
-        outbox.begin_all();
+        assert!(outbox.begin_all() && !outbox.begin_all());
         assert!(waits() && outbox.awaits_all());
         outbox.end_all();
         assert!(waits() && !outbox.awaits_all());

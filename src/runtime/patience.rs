@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::shared::Shared;
+use super::board::Board;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The pause after the first attempt, and the longest.
@@ -19,7 +19,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from
 /// # Errors
 /// The attempt's own, when waiting does not help or the bound is reached.
 pub async fn patiently<T, F>(
-    shared: &Shared,
+    board: &Board,
     stop: &watch::Receiver<bool>,
     bound: Option<Duration>,
     mut attempt: impl FnMut() -> F,
@@ -35,7 +35,7 @@ where
         };
         let error = match outcome {
             Ok(opened) => {
-                shared.set_waiting(None);
+                board.set_waiting(None);
                 return Ok(Some(opened));
             }
             Err(error) if error.kind() == ErrorKind::Unavailable => error,
@@ -46,7 +46,7 @@ where
             let waited = waited.as_secs_f64();
             return Err(Error::unavailable(format!("{error} (waited {waited:.1} s; see start_timeout)")));
         }
-        shared.set_waiting(Some(error.to_string()));
+        board.set_waiting(Some(error.to_string()));
         tracing::warn!(pause_ms = pause.as_millis() as u64, "not begun: {error}; trying again");
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
@@ -74,12 +74,12 @@ mod tests {
     /// Fails so many times with this kind, then answers how often it was asked.
     async fn run(kind: ErrorKind, failures: u32, bound: Option<Duration>) -> Result<Option<u32>> {
         let (_sender, stop) = watch::channel(false);
-        let (shared, asked) = (Shared::default(), AtomicU32::new(0));
+        let (board, asked) = (Board::default(), AtomicU32::new(0));
         let attempt = || async {
             let before = asked.fetch_add(1, Ordering::Relaxed);
             if before < failures { Err(Error::new(kind, "nobody at a:1")) } else { Ok(before + 1) }
         };
-        patiently(&shared, &stop, bound, attempt).await
+        patiently(&board, &stop, bound, attempt).await
     }
 
     #[tokio::test]
@@ -104,21 +104,21 @@ mod tests {
     async fn a_stop_is_heard_within_an_attempt_and_between_two() {
         for hangs in [true, false] {
             let (sender, stop) = watch::channel(false);
-            let shared = Arc::new(Shared::default());
+            let board = Arc::new(Board::default());
             let attempt = || async move {
                 if hangs {
                     std::future::pending::<()>().await;
                 }
                 Err::<(), _>(Error::unavailable("nobody"))
             };
-            let waiting = patiently(&shared, &stop, None, attempt);
+            let waiting = patiently(&board, &stop, None, attempt);
             let stopping = async {
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 sender.send_replace(true);
             };
             let (outcome, ()) = tokio::join!(waiting, stopping);
             assert!(outcome.unwrap().is_none());
-            assert_eq!(shared.waiting().is_some(), !hangs);
+            assert_eq!(board.waiting().is_some(), !hangs);
         }
     }
 }

@@ -8,7 +8,8 @@ use std::time::Instant;
 use tokio::sync::Notify;
 
 use crate::error::{Error, Result};
-use crate::sink::online::{OnlineHash, OnlineStore};
+use crate::sink::online::OnlineStore;
+use crate::source::{Redriven, RedrivenCounts};
 use crate::task::Counts;
 use crate::time::Millis;
 
@@ -61,9 +62,9 @@ pub struct Shared {
     failure: Mutex<Option<Error>>,
     partitions: Mutex<BTreeMap<i32, Standing>>,
     sinks: Mutex<BTreeMap<&'static str, Result<(), String>>>,
-    waiting: Mutex<Option<String>>,
-    version: Mutex<Option<serde_json::Value>>,
+    live: AtomicBool,
     online: Mutex<Option<Arc<dyn OnlineStore>>>,
+    redriven: Mutex<Option<Arc<Redriven>>>,
     started: Mutex<Option<Instant>>,
     /// Woken when an epoch was committed.
     pub grown: Notify,
@@ -128,6 +129,20 @@ impl Shared {
         lock(&self.partitions).get(&partition).cloned().unwrap_or_default()
     }
 
+    /// Records that are not folded yet, by what was last heard of the ends.
+    pub fn lag(&self) -> u64 {
+        let partitions = lock(&self.partitions);
+        partitions.values().map(|standing| (standing.end - standing.next_offset).max(0) as u64).sum()
+    }
+
+    /// Records of the bounded work that are folded, and all of them.
+    pub fn progress(&self) -> (u64, u64) {
+        lock(&self.partitions).values().fold((0, 0), |(done, total), standing| {
+            let all = (standing.target - standing.start_offset).max(0) as u64;
+            (done + ((standing.next_offset - standing.start_offset).max(0) as u64).min(all), total + all)
+        })
+    }
+
     /// Every last row of a partition has gone to the online store.
     pub fn set_published(&self, partition: i32) {
         self.update(partition, |standing| standing.published = true);
@@ -164,25 +179,29 @@ impl Shared {
         lock(&self.sinks).clone()
     }
 
-    /// What the run waits for before it begins; `None` when for nothing.
-    pub fn set_waiting(&self, waiting: Option<String>) {
-        *lock(&self.waiting) = waiting;
+    /// Whether the version serves.
+    pub fn set_live(&self, live: bool) {
+        self.live.store(live, Ordering::SeqCst);
     }
 
-    /// What it waits for.
-    pub fn waiting(&self) -> Option<String> {
-        lock(&self.waiting).clone()
+    /// Whether it does: then its positions are the ones that lag tools see.
+    pub fn is_live(&self) -> bool {
+        self.live.load(Ordering::SeqCst)
     }
 
-    /// The version that runs, for the status.
-    pub fn set_version(&self, version: serde_json::Value) {
-        *lock(&self.version) = Some(version);
+    /// The run begins to read.
+    pub fn set_started(&self) {
         lock(&self.started).get_or_insert_with(Instant::now);
     }
 
-    /// The version that runs.
-    pub fn version(&self) -> Option<serde_json::Value> {
-        lock(&self.version).clone()
+    /// Where the source counts the dead letters that enter again.
+    pub fn set_redriven(&self, redriven: Arc<Redriven>) {
+        *lock(&self.redriven) = Some(redriven);
+    }
+
+    /// How many have entered, and from where.
+    pub fn redriven(&self) -> RedrivenCounts {
+        lock(&self.redriven).as_ref().map(|redriven| redriven.counts()).unwrap_or_default()
     }
 
     /// Seconds since the run began to read.
@@ -195,14 +214,12 @@ impl Shared {
         *lock(&self.online) = Some(store);
     }
 
-    /// What the online store holds under a key.
+    /// The online store.
     ///
     /// # Errors
-    /// Unavailable: it does not answer, or the run has not opened it yet.
-    pub async fn get(&self, online_key: &str) -> Result<Option<OnlineHash>> {
+    /// Unavailable: the run has not opened it yet, or has none.
+    pub fn online(&self) -> Result<Arc<dyn OnlineStore>> {
         let store = lock(&self.online).clone();
-        let store = store
-            .ok_or_else(|| Error::unavailable("the run has no open online store; try again, or see `online.store`"))?;
-        store.get(online_key).await
+        store.ok_or_else(|| Error::unavailable("the run has no open online store; try again, or see `online.store`"))
     }
 }

@@ -14,12 +14,13 @@ use tokio::sync::mpsc::error::TrySendError;
 use super::clock;
 use super::online::Job;
 use super::outbox::{Cursor, Outbox};
+use super::priority::Rank;
 use super::shared::Shared;
 use crate::config::EpochSettings;
-use crate::decode::{Decoder, RawBatch};
+use crate::decode::Decoder;
 use crate::error::Result;
 use crate::metrics::{EntityMetrics, Metrics, OutboxMetrics, TaskMetrics};
-use crate::source::KafkaBatch;
+use crate::source::Batch;
 use crate::state::{Epoch, RocksStore, Store};
 use crate::task::Task;
 use crate::time::Millis;
@@ -33,7 +34,7 @@ const PAGE: usize = 4_096;
 /// What a worker is told.
 #[derive(Debug)]
 pub enum Command {
-    Records(KafkaBatch),
+    Records(Batch),
     /// The partition had no more below this offset.
     End {
         partition: i32,
@@ -101,6 +102,12 @@ impl Running {
         running
     }
 
+    /// Whether the partition is caught up and its watermark has stood still: then the wall clock goes on for it.
+    fn is_idle(&self, idle_after: Option<Duration>) -> bool {
+        let still = idle_after.is_some_and(|idle| self.watermark_moved.elapsed() >= idle);
+        still && self.at_end && self.caught_up
+    }
+
     /// Adds to the counters what the state has beyond `before`.
     fn count(&mut self, before: &crate::task::Counts) {
         let counts = self.task.meta().counts;
@@ -126,13 +133,10 @@ impl Worker {
         metrics: Metrics,
         tasks: Vec<Running>,
     ) -> Self {
-        let mut key_fields: Vec<usize> = plan.entities.iter().flat_map(|entity| entity.key.clone()).collect();
-        key_fields.sort_unstable();
-        key_fields.dedup();
         let entities = plan.entities.iter();
         let entities = entities.map(|e| metrics.entity(&e.name, e.features.iter().map(|f| f.name.as_str()))).collect();
         Self {
-            decoder: Decoder::new(&plan.source, &key_fields),
+            decoder: Decoder::new(&plan.source, &plan.key_fields()),
             entities,
             tasks: tasks.into_iter().map(|running| (running.task.partition(), running)).collect(),
             plan,
@@ -155,7 +159,9 @@ impl Worker {
 
     fn work(&mut self, commands: &Receiver<Command>) -> Result<()> {
         let interval = Duration::from_millis(self.epoch.interval.millis().max(1) as u64);
+        let mut rank = Rank::default();
         loop {
+            rank.follow(self.shared.is_live());
             let command = match commands.try_recv() {
                 Ok(command) => Some(command),
                 Err(_) => {
@@ -177,14 +183,16 @@ impl Worker {
                 None => self.tick()?,
             }
             for running in self.tasks.values_mut().filter(|running| running.outbox.is_all_wanted()) {
-                publish_all(running, &self.shared, &self.jobs, &self.metrics, &self.entities)?;
+                let at = running.is_idle(self.idle_after).then(|| clock::now() - self.plan.source.lateness);
+                publish_all(running, at, &self.shared, &self.jobs, &self.metrics, &self.entities)?;
             }
             self.end_epochs(|running| running.epoch_began.is_some_and(|began| began.elapsed() >= LONGEST_EPOCH))?;
         }
     }
 
-    fn fold(&mut self, batch: &KafkaBatch) -> Result<()> {
+    fn fold(&mut self, batch: &Batch) -> Result<()> {
         let Some(running) = self.tasks.get_mut(&batch.partition()) else { return Ok(()) };
+        let batch = batch.raw();
         let decoded = self.decoder.decode(batch);
         let evaluated = self.plan.exprs.evaluate(&decoded.rows);
         running.at_end = false;
@@ -202,7 +210,7 @@ impl Worker {
                 end_epoch(running, &self.shared, &self.metrics, &self.entities)?;
             }
             if running.outbox.is_all_wanted() {
-                publish_all(running, &self.shared, &self.jobs, &self.metrics, &self.entities)?;
+                publish_all(running, None, &self.shared, &self.jobs, &self.metrics, &self.entities)?;
             }
             if self.shared.stopping() {
                 break;
@@ -239,9 +247,8 @@ impl Worker {
                 running.watermark = running.task.meta().watermark;
                 running.watermark_moved = Instant::now();
             }
-            let idle = self.idle_after.is_some_and(|idle| running.watermark_moved.elapsed() >= idle);
             let due = running.refreshed.elapsed() >= Duration::from_millis(200);
-            if running.at_end && running.caught_up && idle && due && !running.task.has_changes() {
+            if due && running.is_idle(self.idle_after) && !running.task.has_changes() {
                 refresh(running, &self.plan, &self.shared, &self.jobs)?;
                 running.refreshed = Instant::now();
             }
@@ -251,9 +258,10 @@ impl Worker {
     }
 }
 
-/// Sends every entity's last row to the online store, and then that they were all.
+/// Sends every entity's last row to the online store, or what it shows at `at`, and then that they were all.
 fn publish_all(
     running: &mut Running,
+    at: Option<Millis>,
     shared: &Shared,
     jobs: &Sender<Job>,
     metrics: &Metrics,
@@ -263,12 +271,16 @@ fn publish_all(
     if running.task.has_changes() {
         end_epoch(running, shared, metrics, entities)?;
     }
-    running.outbox.begin_all();
+    if !running.outbox.begin_all() {
+        return Ok(());
+    }
     let (partition, mut from) = (running.task.partition(), None);
     loop {
-        let page = running.task.publish(from.as_deref(), PAGE)?;
-        if !page.rows.is_empty() && !send(jobs, shared, Job::Rows { partition, rows: page.rows, refresh: None }) {
-            return Ok(());
+        let page = running.task.publish(from.as_deref(), PAGE, at)?;
+        for (rows, at) in [(page.rows, None), (page.refreshed, at)] {
+            if !rows.is_empty() && !send(jobs, shared, Job::Last { partition, rows, at }) {
+                return Ok(());
+            }
         }
         match page.next {
             Some(next) => from = Some(next),
@@ -295,13 +307,13 @@ fn send(jobs: &Sender<Job>, shared: &Shared, mut job: Job) -> bool {
 fn refresh(running: &mut Running, plan: &Plan, shared: &Shared, jobs: &Sender<Job>) -> Result<()> {
     let Some(watermark) = running.task.meta().watermark else { return Ok(()) };
     let at = clock::now() - plan.source.lateness;
-    if at <= watermark || running.outbox.waiting(Cursor::Online).1 > 0 {
+    if at <= watermark || running.outbox.is_fenced() || running.outbox.waiting(Cursor::Online).1 > 0 {
         return Ok(());
     }
     loop {
         let (rows, until) = running.task.refresh(at, PAGE)?;
         let partition = running.task.partition();
-        if !rows.is_empty() && !send(jobs, shared, Job::Rows { partition, rows, refresh: Some(until) }) {
+        if !rows.is_empty() && !send(jobs, shared, Job::Refresh { partition, rows, at: until }) {
             return Ok(());
         }
         if until >= at {
@@ -317,6 +329,7 @@ fn end_epoch(running: &mut Running, shared: &Shared, metrics: &Metrics, entities
     let began = running.epoch_began.take();
     let epoch = running.task.end_epoch()?;
     count_rows(&epoch, entities);
+    count_tally(running, entities);
     running.outbox.push(epoch);
     shared.grown.notify_waiters();
     running.last_epoch = Instant::now();
@@ -347,6 +360,16 @@ fn count_rows(epoch: &Epoch, entities: &[EntityMetrics]) {
             feature.nulls.add(nulls);
             feature.updates.add(count - nulls);
         }
+    }
+}
+
+/// What the task has counted beside its state.
+fn count_tally(running: &mut Running, entities: &[EntityMetrics]) {
+    let tally = running.task.take_tally();
+    running.metrics.cache_hits.add(tally.hits);
+    running.metrics.cache_misses.add(tally.misses);
+    for (metrics, lost) in entities.iter().zip(&tally.lost) {
+        metrics.features.iter().zip(lost).for_each(|(feature, rows)| feature.lost.add(*rows));
     }
 }
 

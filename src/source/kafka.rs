@@ -16,6 +16,7 @@ use rdkafka::TopicPartitionList;
 use rdkafka::bindings::rd_kafka_resp_err_t as Code;
 use rdkafka::error::KafkaError;
 
+use super::batch::Batch;
 use super::native::{Consumer, Fault, KafkaBatch, Message};
 use super::options::client_config;
 use super::topic::{ANSWER, PartitionInfo, TRY, TopicHandle, is_refusal, is_unknown};
@@ -39,13 +40,15 @@ struct Assigned {
     next: i64,
     /// Its records in the current poll.
     open: Vec<Message>,
+    /// Not read yet: its past comes first, from elsewhere.
+    held: bool,
 }
 
 /// What a poll brings.
 #[derive(Debug)]
 pub enum Polled {
     /// Records of one partition, in offset order.
-    Records(KafkaBatch),
+    Records(Batch),
     /// The partition has no more now: everything below `next_offset` was given out, is a gap, or is aborted.
     Eof { partition: i32, next_offset: i64 },
 }
@@ -93,7 +96,7 @@ impl KafkaSource {
             if self.partitions.len() <= index {
                 self.partitions.resize_with(index + 1, || None);
             }
-            self.partitions[index] = Some(Assigned { next, open: Vec::new() });
+            self.partitions[index] = Some(Assigned { next, open: Vec::new(), held: false });
         }
         let failed = |fault| Error::unavailable(format!("kafka: topic `{}` not assigned: {fault}", self.handle.topic));
         self.handle.consumer.assign(&list).map_err(failed)
@@ -145,6 +148,24 @@ impl KafkaSource {
         self.handle.consumer.resume(&list).map_err(failed)
     }
 
+    /// Nothing of these partitions, which have just been assigned, is given out before they are released.
+    pub fn hold(&mut self, partitions: &[i32]) -> Result<()> {
+        for &partition in partitions {
+            if let Some(slot) = self.slot(partition) {
+                slot.held = true;
+            }
+        }
+        self.pause(partitions)
+    }
+
+    /// Reads a partition that was held, from this offset on; not before the one that it was assigned.
+    pub fn release(&mut self, partition: i32, next: i64) -> Result<()> {
+        if let Some(slot) = self.slot(partition) {
+            (slot.held, slot.next) = (false, slot.next.max(next));
+        }
+        self.resume(&[partition])
+    }
+
     /// See [`TopicHandle::commit`].
     pub fn commit(&self, next_offsets: &[(i32, i64)]) {
         self.handle.commit(next_offsets);
@@ -153,6 +174,16 @@ impl KafkaSource {
     /// See [`TopicHandle::high_watermark`].
     pub fn high_watermark(&self, partition: i32) -> Option<i64> {
         self.handle.high_watermark(partition)
+    }
+
+    /// The topic's name.
+    pub fn topic(&self) -> &str {
+        &self.handle.topic
+    }
+
+    /// See [`TopicHandle::topic_id`].
+    pub fn topic_id(&self) -> Option<String> {
+        self.handle.topic_id()
     }
 
     /// See [`TopicHandle::partitions_now`].
@@ -202,10 +233,14 @@ impl KafkaSource {
         let (partition, offset) = (message.partition(), message.offset());
         let slot = usize::try_from(partition).ok().and_then(|index| self.partitions.get_mut(index)?.as_mut());
         let Some(slot) = slot else { return Err(self.no_partition(partition)) };
+        if slot.held {
+            // Fetched before the client heard of the hold; it comes again.
+            return Ok(());
+        }
         if offset < slot.next {
             return Err(Error::stopped(format!(
                 "kafka: topic `{}` partition {partition}: offset {offset} came after offset {}: the log was rewritten; \
-                 restart, and if it comes again rebuild with --replay-from 0",
+                 restart, and if it comes again rebuild with --replay-from 0 --again",
                 self.handle.topic,
                 slot.next - 1
             )));
@@ -221,7 +256,7 @@ impl KafkaSource {
         let slot = usize::try_from(partition).ok().and_then(|index| self.partitions.get_mut(index)?.as_mut());
         let at = format!("kafka: topic `{}` partition {partition}", self.handle.topic);
         if fault.code == Code::RD_KAFKA_RESP_ERR__PARTITION_EOF as i32 {
-            if let Some(slot) = slot {
+            if let Some(slot) = slot.filter(|slot| !slot.held) {
                 polled.extend(slot.close(&self.handle.consumer));
                 slot.next = slot.next.max(offset);
                 polled.push(Polled::Eof { partition, next_offset: slot.next });
@@ -245,7 +280,7 @@ impl KafkaSource {
         if is_topic_gone(fault.code) {
             return Err(Error::stopped(format!(
                 "{at}: the topic or partition is gone from the cluster: {fault}; recreate it and start with \
-                 --replay-from 0, or mend source.topic"
+                 --replay-from 0 --again, or mend source.topic"
             )));
         }
         if fault.code == Code::RD_KAFKA_RESP_ERR__FATAL as i32 {
@@ -262,18 +297,26 @@ impl KafkaSource {
         Error::stopped(match watermarks {
             Ok((low, high)) if next < low => format!(
                 "{at}, which holds {low} to {high}: records were deleted before they were read (retention). Rebuild \
-                 from what is left with --replay-from earliest, or from the archive; keep records longer \
+                 from what is left with --replay-from earliest --again, or from the archive; keep records longer \
                  (retention.ms) than Kappa may be down"
             ),
             Ok((low, high)) if next > high => format!(
-                "{at}, which holds {low} to {high}: the topic was truncated or recreated. Rebuild with --replay-from 0, \
-                 or point source.topic at the topic that the state was built from"
+                "{at}, which holds {low} to {high}: the topic was truncated or recreated. Rebuild with --replay-from 0 \
+                 --again, or point source.topic at the topic that the state was built from"
             ),
             Ok((low, high)) => format!(
-                "{at}, which holds {low} to {high}: {fault}. Restart; if it comes again, rebuild with --replay-from earliest"
+                "{at}, which holds {low} to {high}: {fault}. Restart; if it comes again, rebuild with --replay-from 0 \
+                 --again, or from what is left with --replay-from earliest --again"
             ),
-            Err(_) => format!("{at}: {fault}. Restart; if it comes again, rebuild with --replay-from earliest"),
+            Err(_) => format!(
+                "{at}: {fault}. Restart; if it comes again, rebuild with --replay-from 0 --again, or from what is left \
+                 with --replay-from earliest --again"
+            ),
         })
+    }
+
+    fn slot(&mut self, partition: i32) -> Option<&mut Assigned> {
+        usize::try_from(partition).ok().and_then(|index| self.partitions.get_mut(index)?.as_mut())
     }
 
     fn no_partition(&self, partition: i32) -> Error {
@@ -298,7 +341,7 @@ impl Assigned {
         }
         let room = Vec::with_capacity(self.open.len());
         let messages = std::mem::replace(&mut self.open, room);
-        Some(Polled::Records(KafkaBatch::new(messages, consumer.clone())))
+        Some(Polled::Records(Batch::Kafka(KafkaBatch::new(messages, consumer.clone()))))
     }
 }
 

@@ -1,4 +1,4 @@
-//! librdkafka's batch call, and the messages it hands out: the only unsafe code of the project.
+//! librdkafka's batch call, and the messages it hands out: with `admin`, the only unsafe code of the project.
 //!
 //! Measured, `rd_kafka_consume_batch_queue` costs half of what a poll for each message costs; it is why this file
 //! exists. What always holds:
@@ -56,8 +56,8 @@ pub(super) struct Consumer {
     closed: Mutex<Option<Sender<()>>>,
 }
 
-/// The consumer's queue.
-struct Queue(NonNull<rd::rd_kafka_queue_t>);
+/// A queue of librdkafka: the consumer's, or that of a question's answer.
+pub(super) struct Queue(pub(super) NonNull<rd::rd_kafka_queue_t>);
 
 // SAFETY: librdkafka's queues are thread-safe (rdkafka.h: "fully thread-safe" API); the pointer is ours alone.
 unsafe impl Send for Queue {}
@@ -66,7 +66,7 @@ unsafe impl Sync for Queue {}
 
 impl Drop for Queue {
     fn drop(&mut self) {
-        // SAFETY: the reference came from rd_kafka_queue_get_consumer and is given back once.
+        // SAFETY: the reference came from librdkafka (get_consumer, or new) and is given back once.
         unsafe { rd::rd_kafka_queue_destroy(self.0.as_ptr()) }
     }
 }
@@ -186,51 +186,6 @@ impl Consumer {
         };
         (Fault::check(code).is_ok() && high >= 0).then_some((low, high))
     }
-
-    /// The cluster's id of a topic, in base64; `None` when the brokers are too old to tell, or do not answer in time.
-    pub(super) fn topic_id(&self, topic: &CStr, wait: Duration) -> Option<String> {
-        let wait = c_int::try_from(wait.as_millis()).unwrap_or(c_int::MAX);
-        let client = self.client().native_ptr();
-        let mut name = topic.as_ptr();
-        let mut error = [0 as c_char; 256];
-        // SAFETY: what is made here (names, options, queue, event) is destroyed here, once, the queue after its event;
-        // the call copies names and options. Result, description, id and text live in the event: the text is copied
-        // before the event is destroyed. Null answers are accepted by the destructors or tested.
-        unsafe {
-            let queue = Queue(NonNull::new(rd::rd_kafka_queue_new(client))?);
-            let names = rd::rd_kafka_TopicCollection_of_topic_names(&mut name, 1);
-            let for_api = rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
-            let options = rd::rd_kafka_AdminOptions_new(client, for_api);
-            rd::rd_kafka_AdminOptions_set_request_timeout(options, wait, error.as_mut_ptr(), error.len());
-            rd::rd_kafka_DescribeTopics(client, names, options, queue.0.as_ptr());
-            let event = rd::rd_kafka_queue_poll(queue.0.as_ptr(), wait);
-            let id = topic_id_in(event);
-            rd::rd_kafka_event_destroy(event);
-            rd::rd_kafka_AdminOptions_destroy(options);
-            rd::rd_kafka_TopicCollection_destroy(names);
-            id
-        }
-    }
-}
-
-/// The id in the answer to a question about one topic.
-///
-/// # Safety
-/// `event` is null, or an event that is alive.
-unsafe fn topic_id_in(event: *mut rd::rd_kafka_event_t) -> Option<String> {
-    // SAFETY: each pointer is tested before it is followed, and lives as long as the event.
-    unsafe {
-        let result = NonNull::new(rd::rd_kafka_event_DescribeTopics_result(event).cast_mut())?;
-        let mut count = 0;
-        let topics = rd::rd_kafka_DescribeTopics_result_topics(result.as_ptr(), &mut count);
-        if topics.is_null() || count == 0 {
-            return None;
-        }
-        let id = NonNull::new(rd::rd_kafka_TopicDescription_topic_id(*topics).cast_mut())?;
-        let id = text(rd::rd_kafka_Uuid_base64str(id.as_ptr()));
-        // All zeros: the broker did not tell.
-        id.bytes().any(|byte| byte != b'A').then_some(id)
-    }
 }
 
 impl Drop for Consumer {
@@ -254,6 +209,14 @@ impl fmt::Debug for Consumer {
 }
 
 impl Fault {
+    /// An error that comes with librdkafka's own words for it.
+    pub(super) fn of(code: rd_kafka_resp_err_t, words: *const c_char) -> Result<(), Self> {
+        match code {
+            rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+            code => Err(Self { code: code as i32, text: text(words) }),
+        }
+    }
+
     fn check(code: rd_kafka_resp_err_t) -> Result<(), Self> {
         match code {
             rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
@@ -351,6 +314,24 @@ impl Message {
         }
         self.bytes(value, size)
     }
+
+    /// Kafka's names are UTF-8; what is not is replaced.
+    fn headers(&self, each: &mut dyn FnMut(&str, Option<&[u8]>)) {
+        let (mut headers, mut name, mut value, mut size) = (ptr::null_mut(), ptr::null(), ptr::null(), 0);
+        // SAFETY: as in `header`; the list of headers belongs to the message; a name ends with a NUL.
+        unsafe {
+            if Fault::check(rd::rd_kafka_message_headers(self.0.as_ptr(), &mut headers)).is_err() {
+                return;
+            }
+            for at in 0.. {
+                let found = rd::rd_kafka_header_get_all(headers, at, &mut name, &mut value, &mut size);
+                if Fault::check(found).is_err() {
+                    return;
+                }
+                each(&CStr::from_ptr(name).to_string_lossy(), self.bytes(value, size));
+            }
+        }
+    }
 }
 
 /// Records of one partition in offset order, in librdkafka's own buffers, which it frees when dropped.
@@ -394,6 +375,10 @@ impl RawBatch for KafkaBatch {
     fn header(&self, index: usize, name: &str) -> Option<&[u8]> {
         self.messages[index].header(name)
     }
+
+    fn headers(&self, index: usize, each: &mut dyn FnMut(&str, Option<&[u8]>)) {
+        self.messages[index].headers(each);
+    }
 }
 
 impl fmt::Debug for KafkaBatch {
@@ -407,7 +392,7 @@ pub(super) fn c_string(name: &str) -> CString {
     CString::new(name).unwrap_or_default()
 }
 
-fn text(c: *const c_char) -> String {
+pub(super) fn text(c: *const c_char) -> String {
     // SAFETY: librdkafka's texts are NUL-terminated and alive during the call.
     if c.is_null() { String::new() } else { unsafe { CStr::from_ptr(c) }.to_string_lossy().trim().to_string() }
 }

@@ -106,6 +106,7 @@ mod tests {
             brokers: "localhost:1".into(),
             group: "g".into(),
             queue_kbytes: 1024,
+            poll_records: 8192,
             options: options.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
         }
     }

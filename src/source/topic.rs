@@ -28,6 +28,15 @@ pub struct PartitionInfo {
     pub high: i64,
 }
 
+/// What the brokers tell of a topic as a whole, as far as they do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Topic {
+    /// The cluster's own id of it: another one than before means that the topic was deleted and made again.
+    pub id: Option<String>,
+    /// What is done with old records: `delete`, `compact`, both or neither.
+    pub cleanup_policy: Option<String>,
+}
+
 /// Questions about a topic, and commits for lag tools, from any thread.
 #[derive(Debug, Clone)]
 pub struct TopicHandle {
@@ -73,13 +82,43 @@ impl TopicHandle {
         self.consumer.topic_id(&self.c_topic, TRY * 2)
     }
 
+    /// The topic as a whole; within 6 s.
+    pub fn about(&self) -> Topic {
+        Topic { id: self.topic_id(), cleanup_policy: self.cleanup_policy() }
+    }
+
+    /// `None`, with a line in the log, when the brokers do not tell.
+    fn cleanup_policy(&self) -> Option<String> {
+        let fault = match self.consumer.topic_setting(&self.c_topic, "cleanup.policy", TRY * 2) {
+            Ok(policy) => return Some(policy),
+            Err(fault) => fault,
+        };
+        if fault.code == Code::RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE as i32 {
+            tracing::debug!(target: "kafka", "cleanup.policy of topic `{}`: {fault}", self.topic);
+        } else {
+            tracing::warn!(
+                target: "kafka",
+                "the brokers do not tell the cleanup.policy of topic `{}`: {fault}; grant the user DescribeConfigs on it, \
+                 or make sure that it is not compacted: a replay would read fewer records",
+                self.topic
+            );
+        }
+        None
+    }
+
     /// How many partitions the topic has now: more than before changes where a key lives. Asked while records flow, so
     /// within 3 s.
     pub fn partitions_now(&self) -> Result<usize> {
         let metadata = self.metadata(TRY * 2).map_err(|error| self.unreachable(&error.to_string()))?;
         match self.topic_error(&metadata)? {
             // It was there when the run began: waiting would hide that it was deleted.
-            Some(code) if is_unknown(code) => return Err(Error::configuration(self.no_topic().to_string())),
+            Some(code) if is_unknown(code) => {
+                return Err(Error::configuration(format!(
+                    "{}. It was there when the run began: when it has been made again, rebuild from it with --replay-from 0 \
+                     --again",
+                    self.no_topic()
+                )));
+            }
             _ => self.expect_topic(&metadata)?,
         }
         Ok(metadata

@@ -1,11 +1,13 @@
 //! Features derived with each row: SQL over the features of the row, evaluated over a whole batch of rows.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, new_null_array};
+use arrow::array::{ArrayRef, TimestampMillisecondArray, new_null_array};
 
 use crate::error::{Error, Result};
 use crate::expr::{ExprId, ExprSet};
+use crate::time::Millis;
 use crate::topology::{DerivedOn, EntityPlan};
 
 /// The derived features of one entity.
@@ -47,4 +49,35 @@ impl Derived {
         }
         Ok(features)
     }
+}
+
+/// The indices of the features that a derived feature needs: those that it reads, and those of what it reads.
+pub fn features_of(entity: &EntityPlan, derived: usize) -> BTreeSet<usize> {
+    let features = entity.features.len();
+    let fields = entity.derived_exprs.fields(entity.derived[derived].expr);
+    // Column 0 is the clock; then come the features, then what was derived before.
+    let needs = fields.iter().filter_map(|field| field.checked_sub(1)).flat_map(|column| match column < features {
+        true => BTreeSet::from([column]),
+        false => features_of(entity, column - features),
+    });
+    needs.collect()
+}
+
+/// What a derived feature is at `now`, from the (index, value) of the features that it needs, one row each.
+///
+/// # Errors
+/// Internal: the columns are not those that the plan was made for.
+pub fn at(entity: &EntityPlan, derived: usize, values: &[(usize, ArrayRef)], now: Millis) -> Result<ArrayRef> {
+    let schema = entity.derived_exprs.schema();
+    let clock = TimestampMillisecondArray::from(vec![now]).with_data_type(schema.field(0).data_type().clone());
+    let mut seen: Vec<ArrayRef> = vec![Arc::new(clock)];
+    for feature in 0..entity.features.len() {
+        let value = values.iter().find(|(index, _)| *index == feature).map(|(_, value)| Arc::clone(value));
+        seen.push(value.unwrap_or_else(|| new_null_array(schema.field(1 + feature).data_type(), 1)));
+    }
+    for one in &entity.derived[..=derived] {
+        let value = entity.derived_exprs.evaluate_one(one.expr, &seen, 1).map_err(Error::internal)?.0;
+        seen.push(value);
+    }
+    seen.pop().ok_or_else(|| Error::internal("a derived feature has no value"))
 }

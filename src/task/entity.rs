@@ -60,7 +60,7 @@ pub trait EntityChunks {
 }
 
 /// The number of a stack's chunks: those of tiles come before.
-fn stack_queue(program: &Program, stack: usize) -> usize {
+pub fn stack_queue(program: &Program, stack: usize) -> usize {
     program.tiles.len() + stack
 }
 

@@ -9,6 +9,7 @@ use super::meta::Meta;
 use super::program::Program;
 use super::rows::{DeadLetterBuilder, RowBuilder};
 use super::step::{Limits, Task};
+use super::tally::Tally;
 use super::timers::Timers;
 use crate::error::{Error, Result};
 use crate::state::keys::Key;
@@ -47,6 +48,7 @@ impl Task {
             look_ahead: LookAhead::default(),
             rows: plan.entities.iter().map(RowBuilder::new).collect(),
             dead_letters: DeadLetterBuilder::default(),
+            tally: Tally::new(&plan),
             sequence: meta.pending.map_or(0, |pending| pending.sequence),
             limits,
             batch: Batch::default(),
@@ -71,6 +73,11 @@ impl Task {
         self.cache.size()
     }
 
+    /// What was counted since it was last taken. For metrics: no value depends on it, and a restart begins at 0.
+    pub fn take_tally(&mut self) -> Tally {
+        std::mem::replace(&mut self.tally, Tally::new(&self.plan))
+    }
+
     /// Rows that wait for the end of the epoch.
     pub fn waiting_rows(&self) -> usize {
         self.rows.iter().map(RowBuilder::len).sum()
@@ -89,7 +96,11 @@ impl Task {
         self.meta.epoch += 1;
         let mut rows = Vec::new();
         for (entity, builder) in self.rows.iter_mut().enumerate().filter(|(_, builder)| builder.len() > 0) {
-            self.meta.counts.overflows += std::mem::take(&mut builder.overflows);
+            for (all, lost) in self.tally.lost[entity].iter_mut().zip(&mut builder.lost) {
+                let lost = std::mem::take(lost);
+                self.meta.counts.overflows += lost;
+                *all += lost;
+            }
             rows.push(EntityRows { entity, rows: builder.finish()? });
         }
         let dead_letters = (self.dead_letters.len() > 0).then(|| self.dead_letters.finish()).transpose()?;

@@ -9,6 +9,7 @@ use arrow::array::RecordBatch;
 
 use super::cache::{ChunkAccess, ChunkOverlay, Id};
 use super::entity::{EntityState, LastRow};
+use super::program::Program;
 use super::rows::{RowBuilder, RowHead};
 use super::step::Task;
 use crate::error::Result;
@@ -28,6 +29,8 @@ pub struct OnlineRows {
 #[derive(Debug)]
 pub struct Published {
     pub rows: Vec<OnlineRows>,
+    /// Of entities whose values time alone has changed since: what they show at the moment that was asked for.
+    pub refreshed: Vec<OnlineRows>,
     /// Where the next page begins; `None` after the last.
     pub next: Option<Vec<u8>>,
 }
@@ -115,25 +118,37 @@ impl Task {
     }
 
     /// A page of every entity's last row, from state: for cut-over, and for a store that lost data. Between epochs
-    /// only.
+    /// only. With `at` (the wall clock less lateness), entities whose timers have passed by then show what they are at
+    /// that moment, as [`Self::refresh`] would.
     ///
     /// # Errors
     /// State: the store cannot be read.
-    pub fn publish(&self, from: Option<&[u8]>, limit: usize) -> Result<Published> {
-        let mut builders: Vec<RowBuilder> = self.plan.entities.iter().map(RowBuilder::new).collect();
+    pub fn publish(&self, from: Option<&[u8]>, limit: usize, at: Option<Millis>) -> Result<Published> {
+        let empty = || self.plan.entities.iter().map(RowBuilder::new).collect::<Vec<_>>();
+        let (mut builders, mut refreshed) = (empty(), empty());
         let heads = self.store.scan(from.unwrap_or(b"h"), b"i", limit)?;
         for (key, bytes) in &heads {
             let Some((entity, id)) = parse_head(key) else { continue };
             let program = &self.programs[usize::from(entity)];
             let state = EntityState::decode(program, bytes)?;
-            if let Some(LastRow { event_time, offset, sequence, ordinal }) = state.last_row {
-                let head = RowHead { event_time, known_at: state.known_at, offset, sequence, ordinal };
-                builders[usize::from(entity)].push(program, id, &state, head)?;
+            if let Some(at) = at.filter(|at| state.timer.is_some_and(|tau| tau <= *at)) {
+                let before = refreshed[usize::from(entity)].len();
+                self.look(entity, &id.into(), (self.meta.watermark_or_never(), at), &mut refreshed)?;
+                if refreshed[usize::from(entity)].len() > before {
+                    continue;
+                }
             }
+            push_last_row(program, id, &state, &mut builders[usize::from(entity)])?;
         }
         let next = heads.last().filter(|_| heads.len() == limit).map(|(key, _)| [key.as_slice(), &[0]].concat());
-        Ok(Published { rows: finish(builders)?, next })
+        Ok(Published { rows: finish(builders)?, refreshed: finish(refreshed)?, next })
     }
+}
+
+/// Appends an entity's last row; nothing where it has none.
+pub(super) fn push_last_row(program: &Program, id: &[u8], state: &EntityState, rows: &mut RowBuilder) -> Result<()> {
+    let Some(LastRow { event_time, offset, sequence, ordinal }) = state.last_row else { return Ok(()) };
+    rows.push(program, id, state, RowHead { event_time, known_at: state.known_at, offset, sequence, ordinal })
 }
 
 fn finish(builders: Vec<RowBuilder>) -> Result<Vec<OnlineRows>> {

@@ -11,6 +11,8 @@ mod columns;
 mod derived;
 mod entity;
 mod entity_codec;
+mod judge;
+mod last_rows;
 mod lifecycle;
 mod lookahead;
 mod meta;
@@ -18,9 +20,20 @@ mod program;
 mod rows;
 mod shown;
 mod step;
+mod tally;
 mod timers;
+mod vacant;
+mod why;
 
+pub use builder::ColumnBuilder;
+pub use last_rows::{LastRows, RowPage};
 pub use lookahead::{OnlineRows, Published};
 pub use meta::{Counts, Meta, Pending};
 pub use rows::row_schema;
+pub use shown::Shown;
 pub use step::{Limits, Task};
+pub use tally::Tally;
+pub use vacant::{Known, known, vacant};
+pub use why::{
+    Kept, KeptFeature, KeptState, Moment, Outside, Part, Parts, Trace, Traced, Verdict, Why, features_of, kept,
+};

@@ -279,7 +279,8 @@ fn which(kind: &AccKind) -> Option<Which> {
     }
 }
 
-fn acc_kind(feature: &FeaturePlan) -> AccKind {
+/// The accumulator of a feature, its buckets included.
+pub fn acc_kind(feature: &FeaturePlan) -> AccKind {
     let inner = plain_kind(feature);
     match feature.by {
         Some(by) => AccKind::Rich(RichKind::Buckets { limit: by.buckets, inner: Box::new(inner) }),

@@ -39,8 +39,8 @@ pub struct RowBuilder {
     derived: Derived,
     rows: usize,
     bytes: usize,
-    /// Values that are null for a sum out of range, or for a bound that is passed.
-    pub overflows: u64,
+    /// By feature: values that are null for a sum out of range, or for a bound that is passed.
+    pub lost: Vec<u64>,
 }
 
 /// The columns of an entity's rows: [`ROW_COLUMNS`], then its features.
@@ -72,7 +72,7 @@ impl RowBuilder {
             derived: Derived::new(entity),
             rows: 0,
             bytes: 0,
-            overflows: 0,
+            lost: vec![0; entity.features.len()],
         }
     }
 
@@ -98,8 +98,8 @@ impl RowBuilder {
         self.offsets.append_value(head.offset);
         self.sequences.append_value(head.sequence);
         self.ordinals.append_value(head.ordinal);
-        for (column, reading) in self.features.iter_mut().zip(&program.readings) {
-            self.overflows += u64::from(push(column, program, reading, state, head.event_time));
+        for ((column, reading), lost) in self.features.iter_mut().zip(&program.readings).zip(&mut self.lost) {
+            *lost += u64::from(push(column, program, reading, state, head.event_time));
         }
         self.rows += 1;
         self.bytes += key.len() + 44 + self.features.iter_mut().map(ColumnBuilder::pushed_bytes).sum::<usize>();

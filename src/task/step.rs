@@ -5,10 +5,12 @@ use std::sync::Arc;
 use super::cache::{Cache, ChunkAccess, ChunkOverlay, Id, StoreDebug};
 use super::columns::{InputColumns, KeyColumn, condition, is_true};
 use super::entity::Applied;
+use super::judge::{self, Class, Judged};
 use super::lookahead::LookAhead;
 use super::meta::{Meta, Pending};
 use super::program::Program;
 use super::rows::{DeadLetterBuilder, RowBuilder, RowHead};
+use super::tally::Tally;
 use super::timers::Timers;
 use crate::decode::{Decoded, Outcome, RawBatch, RawRecord};
 use crate::error::{Error, Result};
@@ -44,6 +46,7 @@ pub struct Task {
     pub(super) look_ahead: LookAhead,
     pub(super) rows: Vec<RowBuilder>,
     pub(super) dead_letters: DeadLetterBuilder,
+    pub(super) tally: Tally,
     pub(super) sequence: i32,
     pub(super) limits: Limits,
     pub(super) batch: Batch,
@@ -60,14 +63,6 @@ struct Input<'a> {
     partition_key: KeyColumn<'a>,
     /// Rows with a failed expression, ascending, once for each failure.
     failures: Vec<u32>,
-}
-
-/// What the law says of a well-formed record.
-enum Class {
-    Filtered,
-    Future,
-    Late,
-    Applied,
 }
 
 impl Task {
@@ -120,6 +115,7 @@ impl Task {
     /// Brings the heads of the batch's entities into memory, many at once.
     fn fetch(&mut self, input: &mut Input<'_>, from: usize) -> Result<()> {
         for entity in 0..self.programs.len() {
+            let mut found = 0;
             let mut missing: Vec<Id> = Vec::new();
             let mut seen: hashbrown::HashSet<Id, foldhash::fast::FixedState> = Default::default();
             for outcome in &input.decoded.outcomes[from..] {
@@ -128,12 +124,16 @@ impl Task {
                     continue;
                 }
                 let Some(id) = input.keys[entity].get(*row as usize) else { continue };
-                if self.cache.find(entity as u16, id).is_none() && !seen.contains(id) {
-                    let id = Id::from(id);
-                    seen.insert(Arc::clone(&id));
-                    missing.push(id);
+                if self.cache.find(entity as u16, id).is_some() || seen.contains(id) {
+                    found += 1;
+                    continue;
                 }
+                let id = Id::from(id);
+                seen.insert(Arc::clone(&id));
+                missing.push(id);
             }
+            // A batch that is cut by an epoch's end comes again, with what is left of it.
+            self.tally.hits += if from == 0 { found } else { 0 };
             for ids in missing.chunks(FETCH) {
                 self.load(entity as u16, ids)?;
             }
@@ -143,6 +143,7 @@ impl Task {
 
     /// Takes entities that are not in memory into it.
     fn load(&mut self, entity: u16, ids: &[Id]) -> Result<()> {
+        self.tally.misses += ids.len() as u64;
         let keys: Vec<Vec<u8>> = ids.iter().map(|id| Key::Head { entity, id }.bytes()).collect();
         let heads = if self.meta.epoch == 0 {
             // Nothing was ever written.
@@ -191,27 +192,15 @@ impl Task {
     fn well_formed(&mut self, input: &mut Input<'_>, record: RawRecord<'_>, row: usize) -> Result<bool> {
         let t = input.decoded.event_times[row];
         let source = &self.plan.source;
-        let (lateness, grace) = (source.lateness, source.grace);
-        let kafka_time = match (record.kafka_time, source.max_future) {
-            (Some(time), _) => time,
-            (None, None) => t,
-            (None, Some(_)) => {
-                let remedy = "let the producer set timestamps, or say max_future: off, and the event time stands in";
-                return Err(self.stopped(record.offset, "the record has no Kafka time", remedy));
-            }
+        let grace = source.grace;
+        let Some(kafka_time) = judge::kafka_time(source, record.kafka_time, t) else {
+            let [what, remedy] = judge::NO_KAFKA_TIME;
+            return Err(self.stopped(record.offset, what, remedy));
         };
         let filtered = input.filter.is_some_and(|filter| !is_true(filter, row));
         let resumed = self.meta.pending.filter(|pending| pending.offset == record.offset);
-        let future = source.max_future.is_some_and(|ahead| t > kafka_time.saturating_add(ahead));
-        let late = self.meta.watermark.is_some_and(|watermark| t < watermark.saturating_sub(grace));
-        // A record that is resumed among its timers was on time when it moved the watermark.
-        let on_time = resumed.is_some() || (!future && !late);
-        let class = match (filtered, future, on_time) {
-            (true, ..) => Class::Filtered,
-            (_, true, false) => Class::Future,
-            (_, _, false) => Class::Late,
-            _ => Class::Applied,
-        };
+        let times = [t, kafka_time];
+        let Judged { class, on_time } = judge::judge(source, self.meta.watermark, times, filtered, resumed.is_some());
         if resumed.is_none() {
             self.sequence = 0;
         }
@@ -219,10 +208,7 @@ impl Task {
             self.check_partition(input, record, row)?;
         }
         if on_time {
-            let watermark = t.min(kafka_time) - lateness;
-            if self.meta.watermark.is_none_or(|old| watermark > old) {
-                self.meta.watermark = Some(watermark);
-            }
+            self.meta.watermark = Some(judge::moved(&self.plan.source, self.meta.watermark, times));
             if !self.fire_until(self.meta.watermark_or_never(), record.offset)? {
                 self.meta.pending = Some(Pending { offset: record.offset, sequence: self.sequence });
                 return Ok(false);
@@ -336,8 +322,9 @@ impl Task {
             }
             let store = Arc::clone(&self.store);
             let Some((tau, entity, id)) = self.timers.pop(watermark, store.as_store())? else { return Ok(true) };
-            if self.cache.find(entity, &id).is_none() {
-                self.fetch_due(entity, &id)?;
+            match self.cache.find(entity, &id) {
+                Some(_) => self.tally.hits += 1,
+                None => self.fetch_due(entity, &id)?,
             }
             let slot = self.slot(entity, &id)?;
             if self.cache.slot(slot).state.timer == Some(tau) {

@@ -58,13 +58,14 @@ impl Walk {
         node: &Node,
         place: &str,
     ) -> Option<()> {
-        let (sql, on) = match node {
+        let (sql, on, max_age) = match node {
             Node::Mapping(_) => {
                 let section = self.section(node, name.mark, place, keys::DERIVED, &[])?;
                 let on = section.get("on").map(|_| self.one_of(&section, "on", &["row", "read"]));
-                (self.text(&section, "sql", "an SQL expression")?, on.unwrap_or(Some("row"))?)
+                let max_age = self.max_age(&section);
+                (self.text(&section, "sql", "an SQL expression")?, on.unwrap_or(Some("row"))?, max_age?)
             }
-            _ => (self.scalar(node, place, "derived", "an SQL expression")?, "row"),
+            _ => (self.scalar(node, place, "derived", "an SQL expression")?, "row", None),
         };
         let on = if on == "read" { DerivedOn::Read } else { DerivedOn::Row };
         if read.broken.iter().any(|name| mentions(&sql.text, name)) {
@@ -102,7 +103,7 @@ impl Walk {
             return None;
         };
         read.exprs.declare(Column::new(&name.text, data_type, true));
-        read.derived.push(DerivedPlan { name: name.text.clone(), expr, on, output_type });
+        read.derived.push(DerivedPlan { name: name.text.clone(), expr, on, output_type, max_age });
         Some(())
     }
 }

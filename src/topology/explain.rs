@@ -108,6 +108,8 @@ pub struct FeatureExplained {
     #[serde(rename = "type")]
     pub ty: String,
     pub accumulator_bytes: u64,
+    /// Null: an online read gives it of any age.
+    pub max_age: Option<String>,
     pub fingerprint: String,
 }
 
@@ -120,6 +122,7 @@ pub struct DerivedExplained {
     pub on: &'static str,
     #[serde(rename = "type")]
     pub ty: String,
+    pub max_age: Option<String>,
 }
 
 /// One queue of tiles, shared by the features of the same size and slide.
@@ -284,6 +287,7 @@ fn explain_feature(plan: &Plan, entity: &EntityPlan, feature: &FeaturePlan) -> F
         window: feature.window.to_string(),
         ty: feature.output_type.to_string(),
         accumulator_bytes: accumulator_bytes(feature),
+        max_age: feature.max_age.map(|age| Span(age).to_string()),
         fingerprint: plan.feature_fingerprint(entity, feature),
     }
 }
@@ -302,6 +306,7 @@ fn explain_derived(entity: &EntityPlan, derived: &DerivedPlan) -> DerivedExplain
         sql: entity.derived_exprs.canonical(derived.expr).to_string(),
         on: if derived.on == DerivedOn::Row { "row" } else { "read" },
         ty: derived.output_type.to_string(),
+        max_age: derived.max_age.map(|age| Span(age).to_string()),
     }
 }
 
@@ -418,7 +423,8 @@ impl fmt::Display for EntityExplained {
         writeln!(f, "  history {}", self.history.as_deref().unwrap_or("off"))?;
         writeln!(f, "  features (accumulator bytes, estimated)")?;
         let features = self.features.iter().map(|feature| {
-            let condition = feature.filter.as_ref().map_or(String::new(), |sql| format!("where {sql}"));
+            let condition = feature.filter.as_ref().map(|sql| format!("where {sql}"));
+            let condition = condition.into_iter().chain(max_age_text(&feature.max_age)).collect::<Vec<_>>().join(", ");
             let bytes = format!("{} B", feature.accumulator_bytes);
             let (name, value) = (feature.name.clone(), feature.value.clone());
             [name, value, feature.window.clone(), feature.ty.clone(), bytes, condition]
@@ -427,12 +433,7 @@ impl fmt::Display for EntityExplained {
         if !self.derived.is_empty() {
             writeln!(f, "  derived from them")?;
         }
-        table(
-            f,
-            self.derived
-                .iter()
-                .map(|one| [one.name.clone(), one.ty.clone(), format!("on {}", one.on), one.sql.clone()]),
-        )?;
+        table(f, self.derived.iter().map(|one| [one.name.clone(), one.ty.clone(), on_text(one), one.sql.clone()]))?;
         if let Some(after) = &self.forget_after {
             writeln!(f, "  emptied {after} after its largest event time")?;
         }
@@ -456,6 +457,16 @@ impl fmt::Display for EntityExplained {
         )?;
         writeln!(f, "  rows per event: at most {} ({})", self.rows_per_event_at_most, self.rows_per_event)
     }
+}
+
+fn max_age_text(max_age: &Option<String>) -> Option<String> {
+    max_age.as_ref().map(|age| format!("read up to an age of {age}"))
+}
+
+/// `on read, read up to an age of 1h`.
+fn on_text(derived: &DerivedExplained) -> String {
+    let on = Some(format!("on {}", derived.on));
+    on.into_iter().chain(max_age_text(&derived.max_age)).collect::<Vec<_>>().join(", ")
 }
 
 fn plural(count: usize) -> &'static str {

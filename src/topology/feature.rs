@@ -9,6 +9,7 @@ use super::plan::{By, FeaturePlan};
 use super::types::{OutputType, ValueType};
 use super::walk::{Section, Walk};
 use super::yaml::{Node, Scalar};
+use crate::time::Millis;
 
 /// The bound `buckets`: its default, and the most that may be asked for.
 pub(super) const DEFAULT_BUCKETS: u32 = 1_000;
@@ -28,6 +29,7 @@ impl Walk {
         let input = self.aggregate(&section);
         let filter = section.get("where").is_some().then(|| self.condition(&section, "where"));
         let window = self.window(&section);
+        let max_age = self.max_age(&section);
         let by = section.get("by").map(|(_, node)| self.by(&section, node));
         if let (None, Some((key, _))) = (&by, section.get("buckets")) {
             self.problem(key.mark, &place, "`buckets` without `by`", "remove it, or say by what to bucket");
@@ -47,8 +49,16 @@ impl Walk {
             Some(by) => Some(by?),
             None => None,
         };
-        let (name, window) = (name.text.clone(), window?);
-        Some(FeaturePlan { name, aggregate, input, filter, by, window, input_type, output_type, empty })
+        let (name, window, max_age) = (name.text.clone(), window?, max_age?);
+        Some(FeaturePlan { name, aggregate, input, filter, by, window, input_type, output_type, empty, max_age })
+    }
+
+    /// How old a row may be as its value is read; the outer `None` is a problem that was noted.
+    pub(super) fn max_age(&mut self, section: &Section<'_>) -> Option<Option<Millis>> {
+        match section.get("max_age") {
+            Some(_) => self.positive(section, "max_age").map(Some),
+            None => Some(None),
+        }
     }
 
     fn by(&mut self, section: &Section<'_>, node: &Node) -> Option<By> {

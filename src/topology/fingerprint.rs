@@ -10,7 +10,7 @@
 //!   from them, `forget_after`, and `history` (it decides whether the version's rows are kept: a history that begins in
 //!   the middle would be no history);
 //! - out: the bound that stops a task (`horizon_records`), the topology's name (it says which versions are compared, not
-//!   what they hold), `online_key` and `empty_ttl` (where and how long a value is shown), `partitioned_by` (it says that
+//!   what they hold), `online_key`, `empty_ttl` and `max_age` (where and how long a value is shown), `partitioned_by` (it says that
 //!   the order of keys may be trusted; values are the same when it is true), formatting, comments, the order of schema
 //!   fields and of keys in a mapping.
 //!
@@ -45,7 +45,7 @@ impl Plan {
         }))
     }
 
-    fn source_meaning(&self) -> Value {
+    pub(super) fn source_meaning(&self) -> Value {
         let source = &self.source;
         let mut fields: Vec<&Field> = source.fields.iter().collect();
         fields.sort_by(|a, b| a.name.cmp(&b.name));
@@ -75,18 +75,18 @@ impl Plan {
         })
     }
 
-    fn derived_meaning(&self, entity: &EntityPlan) -> Vec<Value> {
+    pub(super) fn derived_meaning(&self, entity: &EntityPlan) -> Vec<Value> {
         let one = |derived: &DerivedPlan| {
             json!([derived.name, entity.derived_exprs.canonical(derived.expr), derived.on == DerivedOn::Row])
         };
         entity.derived.iter().map(one).collect()
     }
 
-    fn key_meaning(&self, entity: &EntityPlan) -> Value {
+    pub(super) fn key_meaning(&self, entity: &EntityPlan) -> Value {
         entity.key.iter().map(|&field| self.source.fields[field].name.as_str()).collect()
     }
 
-    fn feature_meaning(&self, feature: &FeaturePlan) -> Value {
+    pub(super) fn feature_meaning(&self, feature: &FeaturePlan) -> Value {
         let window = match feature.window {
             Window::Sliding { size, slide } => json!({ "sliding": size, "slide": slide }),
             Window::Session { gap } => json!({ "session": gap }),
@@ -150,6 +150,6 @@ fn field_meaning(field: &Field) -> Value {
 }
 
 /// The text is canonical because every mapping above is written in a fixed order, which serde_json keeps.
-fn digest(meaning: &Value) -> String {
+pub(super) fn digest(meaning: &Value) -> String {
     format!("{:032x}", xxh3_128(meaning.to_string().as_bytes()))
 }

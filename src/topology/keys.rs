@@ -132,6 +132,7 @@ pub(super) const FEATURE: &[Key] = &[
     optional("precision", Value::Count, "For approx_distinct: 2^precision registers, 4 to 18; default 12."),
     optional("q", Value::Shares, "For quantile a share from 0 to 1, for quantiles a list of them."),
     optional("relative_error", Value::Share, "For quantile and quantiles: 0.001 to 0.1, default 0.01."),
+    optional("max_age", Value::Duration, MAX_AGE),
 ];
 
 pub(super) const WINDOW: &[Key] = &[
@@ -151,7 +152,10 @@ pub(super) const DERIVED: &[Key] = &[
         Value::OneOf(&["row", "read"]),
         "read computes it as it is read, when it may use now(); default row.",
     ),
+    optional("max_age", Value::Duration, MAX_AGE),
 ];
+
+const MAX_AGE: &str = "An online read gives no value of a row that is older than this; default: of any age.";
 
 /// The aggregates: of these a feature has exactly one.
 pub(super) const AGGREGATES: &[&str] = &[

@@ -2,8 +2,8 @@
 //!
 //! The way of a file: `yaml` reads it into a tree with positions, `walk` and the walkers (`source`, `entity`,
 //! `feature`, `aggregate`, `window`, `derived`) turn the tree into the plan and note every problem, `fingerprint` names
-//! the plan's meaning. `schema` and `explain` say in other forms what the grammar and a plan are. All problems of a file
-//! are reported at once.
+//! the plan's meaning, `parts` what it is made of. `schema` and `explain` say in other forms what the grammar and a plan
+//! are. All problems of a file are reported at once.
 
 mod aggregate;
 mod derived;
@@ -12,6 +12,7 @@ mod explain;
 mod feature;
 mod fingerprint;
 mod keys;
+mod parts;
 mod plan;
 mod problems;
 mod schema;
@@ -29,10 +30,12 @@ use std::sync::Arc;
 pub use explain::Explanation;
 pub use fingerprint::ENGINE_SEMANTICS;
 pub(crate) use keys::{did_you_mean, listed};
+pub use parts::{Difference, Parts, Status};
 pub use plan::*;
 pub use problems::{Problem, Problems};
 pub use schema::json_schema;
 pub use types::*;
+pub use walk::value_type;
 
 use crate::error::{Error, Result};
 use walk::Walk;
@@ -65,13 +68,14 @@ pub fn parse(file_name: &str, yaml: &str) -> Result<Plan, Problems> {
     let mut walk = Walk::new(problems);
     let plan = walk.topology(&root);
     match plan {
-        Some(plan) if walk.problems.is_empty() => Ok(finish(plan, walk)),
+        Some(plan) if walk.problems.is_empty() => Ok(finish(plan, walk, yaml)),
         _ => Err(Problems::new(file_name, walk.problems)),
     }
 }
 
-/// Seals a plan that has no problems: gives it its expressions and its fingerprint.
-fn finish(mut plan: Plan, walk: Walk) -> Plan {
+/// Seals a plan that has no problems: gives it its text, its expressions and its fingerprint.
+fn finish(mut plan: Plan, walk: Walk, text: &str) -> Plan {
+    plan.text = text.into();
     plan.exprs = Arc::new(walk.exprs);
     plan.fingerprint = plan.meaning_digest();
     plan
@@ -101,6 +105,6 @@ impl Walk {
         let source = SourcePlan { partition_field: partition_field.unwrap_or(0), ..source.plan };
         let entities = entities.into_iter().map(|entity| entity.plan).collect();
         let (exprs, fingerprint) = (Arc::new(crate::expr::ExprSet::new(source.schema())), String::new());
-        Some(Plan { topology: topology?, source, entities, exprs, fingerprint })
+        Some(Plan { topology: topology?, source, entities, exprs, fingerprint, text: "".into() })
     }
 }

@@ -25,6 +25,8 @@ pub struct Plan {
     pub exprs: Arc<ExprSet>,
     /// Hex digest of the meaning: comments, order of keys in a mapping and formatting do not change it.
     pub fingerprint: String,
+    /// The file as it was written: a version keeps it.
+    pub text: Arc<str>,
 }
 
 /// Source, schema and the classes' bounds.
@@ -118,6 +120,8 @@ pub struct FeaturePlan {
     pub output_type: OutputType,
     /// What is shown when nothing is left: 0, null, or what the topology declares.
     pub empty: Literal,
+    /// How old its row may be when it is read online, in ms: how long before the clock its event time may lie.
+    pub max_age: Option<Millis>,
 }
 
 /// How a feature is bucketed.
@@ -137,6 +141,8 @@ pub struct DerivedPlan {
     pub expr: ExprId,
     pub on: DerivedOn,
     pub output_type: OutputType,
+    /// As [`FeaturePlan::max_age`].
+    pub max_age: Option<Millis>,
 }
 
 /// When a derived value is computed.
@@ -240,6 +246,14 @@ impl FeaturePlan {
             _ => true,
         }
     }
+
+    /// The half-life of a value that goes on to decay after its row: a decayed count or sum. A decayed mean does not.
+    pub fn decays(&self) -> Option<Millis> {
+        match self.aggregate {
+            Aggregate::DecayedCount { half_life } | Aggregate::DecayedSum { half_life } => Some(half_life),
+            _ => None,
+        }
+    }
 }
 
 impl Aggregate {
@@ -327,6 +341,12 @@ impl EntityPlan {
         features.chain(derived.map(|derived| (derived.name.as_str(), &derived.output_type)))
     }
 
+    /// Everything that it shows to a reader with a clock: the features, then all that is derived.
+    pub fn shown(&self) -> impl Iterator<Item = (&str, &OutputType)> {
+        let features = self.features.iter().map(|feature| (feature.name.as_str(), &feature.output_type));
+        features.chain(self.derived.iter().map(|derived| (derived.name.as_str(), &derived.output_type)))
+    }
+
     /// The online key of the entity with this id.
     pub fn online_key_of(&self, id: &str) -> String {
         self.online_key.replacen("{id}", id, 1)
@@ -337,5 +357,12 @@ impl Plan {
     /// The entity of this name, with its index.
     pub fn entity(&self, name: &str) -> Option<(usize, &EntityPlan)> {
         self.entities.iter().enumerate().find(|(_, entity)| entity.name == name)
+    }
+
+    /// The indices of the fields that are part of an entity key, ascending.
+    pub fn key_fields(&self) -> Vec<usize> {
+        let fields: std::collections::BTreeSet<usize> =
+            self.entities.iter().flat_map(|entity| entity.key.iter().copied()).collect();
+        fields.into_iter().collect()
     }
 }

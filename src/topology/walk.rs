@@ -283,7 +283,8 @@ impl Walk {
     }
 }
 
-pub(super) fn value_type(ty: &DataType) -> Option<ValueType> {
+/// The type of a value of this Arrow type, when the engine knows it.
+pub fn value_type(ty: &DataType) -> Option<ValueType> {
     match ty {
         DataType::Utf8 => Some(ValueType::String),
         DataType::Int64 => Some(ValueType::Int64),

@@ -129,7 +129,7 @@ pub(crate) fn read(yaml: &str) -> Result<(Node, Vec<Problem>), Problem> {
     let mut options = Options::default();
     options.emit_comments = false;
     let parser = Parser::new_from_str_with_options(yaml, options);
-    let mut reader = Reader { yaml, parser, anchors: HashMap::new(), nodes: 0, problems: vec![] };
+    let mut reader = Reader { yaml, parser, anchors: HashMap::new(), nodes: 0, end: 0, problems: vec![] };
     let root = reader.document()?;
     Ok((root, reader.problems))
 }
@@ -139,6 +139,8 @@ struct Reader<'a, P> {
     parser: P,
     anchors: HashMap<usize, Node>,
     nodes: usize,
+    /// Where the last value ends: an alias where it stands, not where its value does.
+    end: usize,
     problems: Vec<Problem>,
 }
 
@@ -173,6 +175,9 @@ impl<'a, P: Iterator<Item = Result<(Event<'a>, Span), ScanError>>> Reader<'a, P>
 
     fn node(&mut self, event: Event<'a>, span: Span) -> Result<Node, Problem> {
         let at = mark(&span);
+        if matches!(event, Event::Scalar(..) | Event::Alias(_)) {
+            self.end = bytes(&span).end;
+        }
         let aliased = matches!(event, Event::Alias(_));
         let (node, anchor, tag) = match event {
             Event::Scalar(text, style, anchor, tag) => {
@@ -211,7 +216,7 @@ impl<'a, P: Iterator<Item = Result<(Event<'a>, Span), ScanError>>> Reader<'a, P>
         loop {
             let (event, span) = self.next()?;
             if matches!(event, Event::SequenceEnd) {
-                let span = self.whole(start, &span, items.last());
+                let span = self.whole(start, &span);
                 return Ok(Sequence { mark, span, items });
             }
             items.push(self.node(event, span)?);
@@ -219,11 +224,12 @@ impl<'a, P: Iterator<Item = Result<(Event<'a>, Span), ScanError>>> Reader<'a, P>
     }
 
     /// The bytes of a collection: to its bracket, or where it has none to the end of its last value.
-    fn whole(&self, start: &Span, end: &Span, last: Option<&Node>) -> Range<usize> {
+    fn whole(&mut self, start: &Span, end: &Span) -> Range<usize> {
         let from = bytes(start).start;
-        let closes = self.yaml.get(from..).is_some_and(|text| text.starts_with(['[', '{']));
-        let to = if closes { bytes(end).end } else { last.map_or(from, |node| node.span().end) };
-        from..to.max(from)
+        if self.yaml.get(from..).is_some_and(|text| text.starts_with(['[', '{'])) {
+            self.end = bytes(end).end;
+        }
+        from..self.end.max(from)
     }
 
     fn mapping(&mut self, mark: Mark, start: &Span) -> Result<Mapping, Problem> {
@@ -232,7 +238,7 @@ impl<'a, P: Iterator<Item = Result<(Event<'a>, Span), ScanError>>> Reader<'a, P>
         loop {
             let (event, span) = self.next()?;
             if matches!(event, Event::MappingEnd) {
-                let span = self.whole(start, &span, entries.last().map(|(_, value)| value));
+                let span = self.whole(start, &span);
                 return Ok(Mapping { mark, span, entries });
             }
             let key = self.node(event, span)?;

@@ -66,6 +66,11 @@ impl Extremes {
         self.entries.first().map_or(&Value::Null, |entry| &entry.value)
     }
 
+    /// The tiles that can still matter, ascending: their starts, and the best answer of each.
+    pub fn tiles(&self) -> impl Iterator<Item = (Millis, &Value)> {
+        self.entries.iter().map(|entry| (entry.start, &entry.value))
+    }
+
     /// When the answer's tile leaves.
     pub fn next_timer(&self, spec: &ExtremeSpec) -> Option<Millis> {
         self.entries.first().map(|entry| entry.start + spec.slide + spec.size)

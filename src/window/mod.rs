@@ -10,7 +10,7 @@ mod tumbling;
 
 pub use extreme::{ExtremeSpec, Extremes, Which};
 pub use newest::{Last, LastSpec, Since, SinceSpec};
-pub use queue::{CHUNK_TILES, Chunks, TileSpec};
+pub use queue::{CHUNK_TILES, Chunks, Tile, TileSpec};
 pub use session::{Joined, SessionSpec, Sessions};
 pub use stack::{Stack, StackSpec};
 pub use tiles::Tiles;

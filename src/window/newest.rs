@@ -116,6 +116,17 @@ impl Since {
         &self.totals
     }
 
+    /// The newest record that meets the condition.
+    pub fn since(&self) -> Option<At> {
+        self.border
+    }
+
+    /// The records that bring something to aggregate `index` and are kept one by one, ascending.
+    pub fn places(&self, index: usize) -> impl Iterator<Item = At> {
+        let brings = move |record: &&Record| record.brings.iter().any(|of| usize::from(of.index) == index);
+        self.recent.iter().filter(brings).map(|record| record.at)
+    }
+
     /// How many records are kept one by one.
     pub fn kept(&self) -> usize {
         self.recent.len()
@@ -208,6 +219,11 @@ impl Last {
     /// The aggregates.
     pub fn totals(&self) -> &[Acc] {
         &self.totals
+    }
+
+    /// The records, ascending.
+    pub fn places(&self) -> impl Iterator<Item = At> {
+        self.records.iter().map(|record| record.at)
     }
 
     /// Folds a record, with its input unless that is null; answers whether a non-null input entered or left.

@@ -277,6 +277,18 @@ impl Queue {
         Ok(Some(tile))
     }
 
+    /// Takes all tiles out, oldest first.
+    ///
+    /// # Errors
+    /// State: a sealed chunk cannot be read.
+    pub fn drain(&mut self, spec: &TileSpec, chunks: &mut dyn Chunks) -> Result<Vec<Tile>> {
+        let mut tiles = Vec::new();
+        while let Some(tile) = self.pop(spec, chunks)? {
+            tiles.push(tile);
+        }
+        Ok(tiles)
+    }
+
     /// Empties it, its chunks too.
     ///
     /// # Errors

@@ -45,6 +45,11 @@ impl Sessions {
         self.runs.last().filter(|run| at <= run.end + spec.gap).map(|run| run.accs.as_slice())
     }
 
+    /// The first and the last event time of the newest run.
+    pub fn newest(&self) -> Option<[Millis; 2]> {
+        self.runs.last().map(|run| [run.start, run.end])
+    }
+
     /// Whether a record could join runs: then what it changes is more than its own input.
     pub fn has_several_runs(&self) -> bool {
         self.runs.len() > 1

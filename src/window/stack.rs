@@ -57,6 +57,9 @@ impl StackSpec {
     }
 }
 
+/// A stack's total with when it ends, and the tiles that are not in it.
+pub type Taken = (Option<(Tile, Millis)>, Vec<Tile>);
+
 impl Stack {
     /// No tiles.
     pub fn new(spec: &StackSpec) -> Self {
@@ -133,10 +136,7 @@ impl Stack {
 
     /// Makes suffixes of all tiles of the back but the newest.
     fn turn(&mut self, spec: &StackSpec, chunks: &mut dyn Chunks) -> Result<()> {
-        let mut tiles = Vec::new();
-        while let Some(tile) = self.back.pop(&spec.tiles, chunks)? {
-            tiles.push(tile);
-        }
+        let mut tiles = self.back.drain(&spec.tiles, chunks)?;
         let newest = tiles.pop();
         self.back_total = newest.as_ref().map_or_else(|| spec.empty(), |tile| tile.accs[0].clone());
         if let Some(newest) = newest {
@@ -161,6 +161,17 @@ impl Stack {
             self.total.merge(&tile.accs[0]);
         }
         self.total.merge(&self.back_total);
+    }
+
+    /// What is kept, apart: the oldest suffix with the start of the last tile that it covers, and the single tiles,
+    /// ascending. Merged they are the window.
+    ///
+    /// # Errors
+    /// State: a sealed chunk cannot be read.
+    pub fn into_tiles(mut self, spec: &StackSpec, chunks: &mut dyn Chunks) -> Result<Taken> {
+        let mut tiles = self.late;
+        tiles.append(&mut self.back.drain(&spec.tiles, chunks)?);
+        Ok((self.top.map(|top| (top, self.until)), tiles))
     }
 
     /// Empties it.

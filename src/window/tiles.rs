@@ -4,7 +4,7 @@
 //!
 //! Invariant: the totals are the sum of all tiles.
 
-use super::queue::{Accs, Chunks, Queue, TileSpec};
+use super::queue::{Accs, Chunks, Queue, Tile, TileSpec};
 use crate::aggregate::codec::{Corrupt, Reader};
 use crate::aggregate::{Acc, Change, Item};
 use crate::error::Result;
@@ -62,6 +62,14 @@ impl Tiles {
             changed(index, total.subtract(leaving));
         }
         Ok(())
+    }
+
+    /// The tiles, oldest first.
+    ///
+    /// # Errors
+    /// State: a sealed chunk cannot be read.
+    pub fn into_tiles(mut self, spec: &TileSpec, chunks: &mut dyn Chunks) -> Result<Vec<Tile>> {
+        self.queue.drain(spec, chunks)
     }
 
     /// Empties it.

@@ -26,12 +26,13 @@ pub struct Tumbling {
 }
 
 impl TumblingSpec {
-    fn start(&self, t: Millis) -> Millis {
+    /// The start of the window that holds `t`.
+    pub fn start(&self, t: Millis) -> Millis {
         floor_to(t - self.offset, self.size) + self.offset
     }
 
     /// The start of the window that is shown at `at`.
-    fn shown(&self, at: Millis) -> Millis {
+    pub fn shown(&self, at: Millis) -> Millis {
         self.start(at) - if self.complete { self.size } else { 0 }
     }
 
@@ -41,7 +42,7 @@ impl TumblingSpec {
     }
 
     /// When the window that begins at `start` is shown, and when no longer.
-    fn span(&self, start: Millis) -> [Millis; 2] {
+    pub fn span(&self, start: Millis) -> [Millis; 2] {
         let end = start + self.size;
         if self.complete { [end, end + self.size] } else { [start, end] }
     }

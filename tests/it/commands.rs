@@ -83,6 +83,8 @@ fn a_wrong_command_line_or_topology_is_exit_code_2() {
         &["validate", "wrong.yaml"],
         &["get", "item", "i1", "--listen", ""],
         &["history", "item", "i1", "--listen", ""],
+        &["why", "user", "u1", "no_such_feature"],
+        &["why", "user", "u1", "views_1h", "--at", "yesterday"],
         &["nonsense"],
     ] {
         let output = kappa(folder.path(), args, &[]);
@@ -116,10 +118,24 @@ fn several_topologies_have_to_be_told_apart() {
 #[test]
 fn the_demo_shows_all_of_it_and_leaves_a_history() {
     let folder = folder_with_shop();
-    let output = kappa(folder.path(), &["demo", "--dir", "demo"], &[]);
+    let output = kappa(folder.path(), &["demo", "--dir", "demo", "--seconds", "6"], &[]);
     let (shown, said) = (stdout(&output), stderr(&output));
     assert_eq!(output.status.code(), Some(0), "{said}\n{shown}");
-    for part in ["lifetime_value", "drained", "Training data", "What to try next"] {
+    let features = [
+        "user_avg_purchase_90d",
+        "category_affinity_score",
+        "lifetime_value",
+        "items_viewed_this_session",
+        "cart_value",
+        "time_since_last_click",
+    ];
+    for name in features {
+        // The busiest user has a value of each: the last one is nowhere but in the answer.
+        let line = shown.lines().rev().find(|line| line.starts_with(&format!("{name}  ")));
+        let value = line.and_then(|line| line.split_whitespace().nth(1));
+        assert!(value.is_some_and(|value| value != "-"), "{name}: {line:?} in\n{shown}\n{said}");
+    }
+    for part in ["HMGET features:u42", "drained", "Training data", "What to try next"] {
         assert!(shown.contains(part), "{part} is missing from\n{shown}\n{said}");
     }
     // The busiest user was known two days ago and an hour ago.

@@ -2,10 +2,8 @@
 
 use std::collections::HashMap;
 
-use crate::support::generate::{Shop, ShopOptions, SmallOptions, random_topology, small};
-use crate::support::oracle::{FeatureRow, Judged, Topology, Value, Window, judge, run};
-
-const SHOP: &str = include_str!("../../topologies/shop.yaml");
+use crate::support::generate::{STORIES, SmallOptions, Stream, random_topology, small};
+use crate::support::oracle::{Counts, FeatureRow, Judged, Topology, Value, Window, judge, run};
 
 #[test]
 fn the_same_seed_gives_the_same_log() {
@@ -13,43 +11,77 @@ fn the_same_seed_gives_the_same_log() {
     assert_eq!(random_topology(5).yaml, random_topology(5).yaml);
     assert_eq!(small(9, &topology, SmallOptions::of(9)), small(9, &topology, SmallOptions::of(9)));
     assert_ne!(small(9, &topology, SmallOptions::of(9)), small(10, &topology, SmallOptions::of(9)));
-    let first = Shop::partitions(ShopOptions::new(500, 3));
-    assert_eq!(first, Shop::partitions(ShopOptions::new(500, 3)));
-    assert_eq!(first[2].1, Shop::partition(ShopOptions::new(500, 3), 2));
+    for story in STORIES {
+        let first = Stream::partitions(story, 500, 3);
+        assert_eq!(first, Stream::partitions(story, 500, 3));
+        assert_ne!(first, Stream::partitions(story, 500, 4));
+    }
 }
 
 #[test]
-fn a_shop_log_has_the_shares_that_it_names() {
-    let topology = Topology::from_yaml(SHOP);
-    let options = ShopOptions::new(40_000, 1);
-    let lateness = options.lateness;
-    let logs = Shop::partitions(options);
-    let total: usize = logs.iter().map(|(_, log)| log.len()).sum();
-    let (mut out_of_order, mut users) = (0, HashMap::<String, u32>::new());
-    for (_, log) in &logs {
-        let mut seen = i64::MIN;
-        for record in log {
-            if let Judged::Row { event_time, keys, .. } = judge(&topology, record) {
-                out_of_order += u32::from(event_time < seen && event_time >= seen - lateness);
-                seen = seen.max(event_time.min(record.kafka_time.expect("it has one")));
-                if let Some(key) = &keys[0] {
-                    *users.entry(key.to_string()).or_default() += 1;
+fn a_story_has_the_shares_that_it_promises() {
+    for story in STORIES {
+        let topology = Topology::from_yaml(story.yaml);
+        let logs = Stream::partitions(story, 40_000, 1);
+        let total: usize = logs.iter().map(|(_, log)| log.len()).sum();
+        let (mut out_of_order, mut keys) = (0u64, HashMap::<String, u64>::new());
+        for (_, log) in &logs {
+            let mut seen = i64::MIN / 2;
+            for record in log {
+                if let Judged::Row { event_time, keys: found, .. } = judge(&topology, record) {
+                    let oldest = seen - topology.lateness - topology.grace;
+                    out_of_order += u64::from(event_time < seen && event_time >= oldest);
+                    seen = seen.max(event_time.min(record.kafka_time.expect("it has one")));
+                    if let Some(key) = &found[0] {
+                        *keys.entry(key.to_string()).or_default() += 1;
+                    }
                 }
             }
+            assert!(log.len() > total / 16, "no partition is nearly empty");
         }
-        assert!(log.len() > total / 16, "no partition is nearly empty");
+        let runs = run(&topology, &logs);
+        let name = story.name;
+        let share = |count: u64| count as f64 / total as f64;
+        let sum = |of: fn(&Counts) -> u64| share(runs.iter().map(|run| of(&run.counts)).sum());
+        assert!((40_000..=40_001).contains(&total), "{name}: {total}");
+        assert!((0.09..0.11).contains(&share(out_of_order)), "{name}: {out_of_order} out of order");
+        assert!((0.008..0.012).contains(&sum(|counts| counts.late)), "{name}: {} late", sum(|counts| counts.late));
+        assert!((0.0005..0.002).contains(&sum(|counts| counts.malformed + counts.over_limit)), "{name}");
+        assert!(sum(|counts| counts.over_limit) > 0.0 && sum(|counts| counts.malformed) > 0.0, "{name}");
+        assert!(sum(|counts| counts.future) > 0.0 && sum(|counts| counts.tombstone) > 0.0, "{name}");
+        // A null key is one of every entity.
+        assert!(runs.iter().map(|run| run.counts.null_keys[0]).sum::<u64>() > 0, "{name}");
+        let hottest = keys.values().max().copied().expect("there are keys");
+        assert!((0.006..0.014).contains(&share(hottest)), "{name}: {hottest} of the hottest key");
     }
-    let runs = run(&topology, &logs);
-    let share = |count: u64| count as f64 / total as f64;
-    let sum = |of: fn(&crate::support::oracle::Counts) -> u64| share(runs.iter().map(|run| of(&run.counts)).sum());
-    assert_eq!(total, 40_000);
-    assert!((0.09..0.11).contains(&share(out_of_order.into())), "{out_of_order} out of order");
-    assert!((0.008..0.012).contains(&sum(|counts| counts.late)), "{} late", sum(|counts| counts.late));
-    assert!((0.0005..0.002).contains(&sum(|counts| counts.malformed + counts.over_limit)));
-    assert!(sum(|counts| counts.future) > 0.0 && sum(|counts| counts.tombstone) > 0.0);
-    let hottest = users.values().max().copied().expect("there are users");
-    assert!((0.008..0.012).contains(&share(hottest.into())), "{hottest} of the hottest user");
-    assert_eq!(users["u0"], hottest);
+}
+
+#[test]
+fn a_story_reaches_what_its_topology_has() {
+    for story in STORIES {
+        let topology = Topology::from_yaml(story.yaml);
+        let runs = run(&topology, &Stream::partitions(story, 40_000, 2));
+        let rows = || runs.iter().flat_map(|run| &run.rows);
+        for (entity, plan) in topology.entities.iter().enumerate() {
+            for (index, (name, _)) in plan.columns().into_iter().enumerate() {
+                let values = rows().filter(|row| row.entity == entity).map(|row| &row.values[index]);
+                let (mut different, mut last) = (0, &Value::Bool(true));
+                for value in values {
+                    different += u32::from(value != last);
+                    last = value;
+                }
+                assert!(different > 50, "{}: {}.{name} is hardly ever another", story.name, plan.name);
+            }
+            // Forgotten for good: everything is as it was before the first record.
+            if plan.forget_after.is_some() {
+                let nothing = |row: &&FeatureRow| {
+                    row.entity == entity
+                        && plan.features.iter().zip(&row.values).all(|(f, value)| *value == f.empty_value())
+                };
+                assert!(rows().filter(nothing).count() > 20, "{}: no {} is forgotten", story.name, plan.name);
+            }
+        }
+    }
 }
 
 #[test]

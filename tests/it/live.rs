@@ -1,63 +1,18 @@
 //! A long-running pipeline: values that change with time alone, a store that dies, a signal that ends it.
 
-use std::path::Path;
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use kappa::http::client;
 use kappa::source::{Codec, Record};
 
 use crate::support::redis::free_port;
+use crate::support::running::{Live, ask, free_address, is_ready, page, wait_until};
 use crate::support::verify::{Case, Place};
 use crate::support::{kafka, producer};
 
 const SHOP: &str = include_str!("../../topologies/shop.yaml");
 
-/// A running kappa, killed when the test ends without its end.
-struct Live(Child);
-
-impl Live {
-    fn start(place: &Place<'_>, topology: &Path, more: &[&str]) -> Self {
-        let file = topology.display().to_string();
-        let mut command = place.kappa(&["run", &file]);
-        command.args(more);
-        Self(command.stdout(Stdio::null()).spawn().expect("kappa starts"))
-    }
-
-    /// SIGTERM; the exit code and how long it took.
-    fn terminate(mut self) -> (Option<i32>, Duration) {
-        let began = Instant::now();
-        let id = self.0.id().to_string();
-        assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
-        let status = self.0.wait().unwrap();
-        (status.code(), began.elapsed())
-    }
-}
-
-impl Drop for Live {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
-}
-
-/// Asks until it is so; a test that waits in vain fails.
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !is_so() {
-        assert!(began.elapsed() < Duration::from_secs(60), "in vain for a minute: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// What Redis answers, without the protocol's marks.
-fn ask(place: &Place<'_>, command: &[&str]) -> String {
-    let answer = place.redis.admin(command);
-    answer.lines().last().unwrap_or_default().trim_start_matches(':').to_string()
 }
 
 #[test]
@@ -125,20 +80,11 @@ fn a_bounded_run_that_finds_redis_empty_fills_it_before_it_ends() {
     place.check(&case, 1).assert_clean("filled again");
 }
 
-/// A page of a running process: its status and its text; nothing while nobody listens.
-fn page(address: &str, path: &str) -> Option<(u16, String)> {
-    client::get(address, path).ok().map(|answer| (answer.status, answer.body))
-}
-
 /// Waits until the process says that it has not begun, and names what it waits for; it is alive all the same.
 fn wait_until_it_waits_for(address: &str, what: &str) {
     let says = |(status, text): (u16, String)| status == 503 && text.contains("not begun") && text.contains(what);
     wait_until(what, || page(address, "/ready").is_some_and(says));
     assert_eq!(page(address, "/health"), Some((200, "ok\n".to_string())));
-}
-
-fn is_ready(address: &str) -> bool {
-    page(address, "/ready").is_some_and(|(status, _)| status == 200)
 }
 
 #[test]
@@ -147,8 +93,7 @@ fn a_run_that_starts_before_its_redis_waits_for_it() {
     let case = Case::shop(kafka::shared(), SHOP, 2_000, 11, dir.path());
     let mut place = Place::new(kafka::shared());
     place.redis.kill();
-    let address = format!("127.0.0.1:{}", free_port());
-    let listen = format!("http.listen={address}");
+    let (address, listen) = free_address();
     let redis = place.redis.url();
 
     let live = Live::start(&place, &case.topology_file, &["--set", &listen]);
@@ -174,8 +119,7 @@ fn a_run_that_starts_before_its_redis_waits_for_it() {
 fn a_run_that_starts_before_its_kafka_or_its_topic_waits_for_them() {
     let dir = tempfile::tempdir().unwrap();
     let place = Place::new(kafka::shared());
-    let address = format!("127.0.0.1:{}", free_port());
-    let listen = format!("http.listen={address}");
+    let (address, listen) = free_address();
     let topic = kafka::unique("late");
     let topology = dir.path().join("shop.yaml");
     std::fs::write(&topology, SHOP.replace("topic: shop.events", &format!("topic: {topic}"))).unwrap();

@@ -4,11 +4,22 @@
 mod support;
 
 mod architecture;
+mod archive;
+mod backfill;
 mod commands;
+mod compare;
+mod determinism;
+mod first_topology;
+mod full_disk;
 mod generator_cases;
 mod law;
 mod live;
+mod metrics;
 mod oracle_cases;
 mod pipeline;
+mod refusals;
+mod serve;
 mod source;
+mod user_tests;
 mod verifier_cases;
+mod why;

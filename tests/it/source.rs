@@ -22,7 +22,8 @@ struct Got {
 }
 
 fn settings(brokers: &str) -> KafkaSettings {
-    KafkaSettings { brokers: brokers.to_string(), group: String::new(), queue_kbytes: 32768, options: BTreeMap::new() }
+    let (brokers, group) = (brokers.to_string(), String::new());
+    KafkaSettings { brokers, group, queue_kbytes: 32768, poll_records: 8192, options: BTreeMap::new() }
 }
 
 fn open(kafka: &Kafka, topic: &str) -> KafkaSource {

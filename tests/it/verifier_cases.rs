@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::support::compare::{
-    Conservation, StoredHashes, compare_dead_letters, compare_online, compare_rows, read_dead_letters, read_rows,
+    Conservation, StoredHashes, compare_dead_letters, compare_online, compare_rows, compare_tables, read_dead_letters,
+    read_rows,
 };
-use crate::support::generate::{SmallOptions, random_topology, small};
-
-use crate::support::oracle::{Aggregate, FeatureRow, PartitionRun, Topology, Value, run};
+use crate::support::generate::{SmallOptions, small};
+use crate::support::oracle::{FeatureRow, PartitionRun, Topology, Value, run};
 
 struct Verified {
     topology: Topology,
@@ -16,15 +16,41 @@ struct Verified {
     stored: StoredHashes,
 }
 
+/// Exact and inexact values, nested ones, what is derived, two entities.
+const TOPOLOGY: &str = r#"
+topology: verified
+source:
+  topic: verified.events
+  event_time: ts
+  lateness: 1s
+  grace: 100ms
+  schema: {user_id: string, item: int64, event: string, category: string, qty: int64, price: double,
+           amount: "decimal(9,2)", ts: timestamp_ms}
+entities:
+  user:
+    key: user_id
+    online_key: "user:{id}"
+    features:
+      f0: {count: "*", window: 1m, slide: 5s}
+      f1: {sum: price, window: lifetime}
+      f2: {quantile: price, q: 0.5, window: {session: 30s}}
+      f3: {count: "*", by: event, window: {last: 20}}
+      f4: {top_k: category, k: 2, window: {tumbling: 10m}}
+      f5: {sum: amount, window: {since: "event = 'remove'"}}
+      f6: {approx_distinct: item, window: lifetime}
+    derived:
+      d0: f1 / f6
+      d1: share(f3)
+  user_item:
+    key: [user_id, item]
+    online_key: "user_item:{id}"
+    features:
+      f0: {max: qty, window: lifetime}
+"#;
+
 /// A log, what the oracle makes of it, and stores that hold exactly that.
 fn verified() -> Verified {
-    // One whose first feature is a plain count: the tests spoil that.
-    let plain_count = |topology: &Topology| {
-        let feature = &topology.entities[0].features[0];
-        (&feature.aggregate, feature.by.is_none(), feature.half_life, &feature.empty)
-            == (&Aggregate::Count, true, None, &None)
-    };
-    let topology = (0..).map(|seed| random_topology(seed).topology).find(plain_count).expect("seeds do not end");
+    let topology = Topology::from_yaml(TOPOLOGY);
     let options = SmallOptions { events: 2_000, partitions: 3, users: 30, extremes: false, offset_gaps: true };
     let runs = run(&topology, &small(1, &topology, options));
     let rows: Vec<FeatureRow> = runs.iter().flat_map(|run| run.rows.iter().cloned()).collect();
@@ -139,6 +165,35 @@ fn an_invented_row_and_a_changed_value_are_found() {
 }
 
 #[test]
+fn a_changed_value_inside_a_map_and_a_changed_derived_value_are_found() {
+    let good = verified();
+    let mut rows = good.rows.clone();
+    let bucket = rows.iter().position(|row| matches!(row.values.get(3), Some(Value::Map(_)))).expect("a map");
+    if let Value::Map(pairs) = &rows[bucket].values[3] {
+        let more = |(key, value): &(_, Value)| match value {
+            Value::Int(n) => (std::sync::Arc::clone(key), Value::Int(n + 1)),
+            other => panic!("{other} is no count"),
+        };
+        rows[bucket].values[3] = Value::Map(pairs.iter().map(more).collect());
+    }
+    let derived = rows.iter().rposition(|row| matches!(row.values.get(7), Some(Value::Double(_)))).expect("a ratio");
+    rows[derived].values[7] = Value::Double(-0.125);
+    let found = compare_rows(&good.topology, &good.rows, &rows);
+    assert_eq!((found.different, found.total()), (2, 2), "{found}");
+    assert!(found.first[0].starts_with("f3: ") && found.first[1].starts_with("d0: "), "{found}");
+}
+
+#[test]
+fn an_online_text_that_is_not_in_its_own_form_is_found() {
+    let mut good = verified();
+    let hash = good.stored.values_mut().find(|hash| hash.contains_key("f3")).expect("some entity has buckets");
+    let blanks = hash["f3"].replace(':', ": ");
+    hash.insert("f3".into(), blanks);
+    let found = compare_online(&good.topology, &good.runs, &good.stored);
+    assert_eq!((found.different, found.total()), (1, 1), "{found}");
+}
+
+#[test]
 fn one_skipped_offset_is_found() {
     let good = verified();
     let expected = Conservation::expected(&good.runs[0], 0);
@@ -168,10 +223,32 @@ fn rows_and_dead_letters_come_back_from_a_delta_table() {
     use std::sync::Arc;
     let topology = Topology::from_yaml(
         "{topology: t, source: {topic: t, event_time: ts, schema: {u: string, i: int64, p: double, b: bool, \
-         w: timestamp_ms, ts: timestamp_ms}}, entities: {pair: {key: [u, i], features: {c: {count: '*', window: \
-         lifetime}, p: {sum: p, window: lifetime}, b: {last: b, window: lifetime}, w: {last: w, window: lifetime}, \
-         s: {last: u, window: lifetime}}}}}",
+         a: 'decimal(5,2)', w: timestamp_ms, ts: timestamp_ms}}, entities: {pair: {key: [u, i], features: {c: {count: \
+         '*', window: lifetime}, p: {sum: p, window: lifetime}, b: {last: b, window: lifetime}, w: {last: w, window: \
+         lifetime}, s: {last: u, window: lifetime}, q: {quantiles: p, q: [0.5, 1], window: lifetime}, m: {count: '*', \
+         by: u, window: lifetime}, k: {top_k: u, k: 2, window: lifetime}, d: {sum: a, window: lifetime}}, derived: {r: \
+         c + 1}}}}",
     );
+    let mut map = MapBuilder::new(None, StringBuilder::new(), Int64Builder::new());
+    map.keys().append_value("a");
+    map.values().append_value(1);
+    map.keys().append_value("b");
+    map.values().append_null();
+    map.append(true).expect("keys and values are of one length");
+    map.append(false).expect("no entry");
+    let counted = StructArray::try_from(vec![
+        ("value", Arc::new(StringArray::from(vec!["a", "b"])) as ArrayRef),
+        ("n", Arc::new(Int64Array::from(vec![3, 1]))),
+    ])
+    .expect("columns are of one length");
+    let counted = ListArray::new(
+        Arc::new(arrow::datatypes::Field::new("item", counted.data_type().clone(), true)),
+        arrow::buffer::OffsetBuffer::from_lengths([2, 0]),
+        Arc::new(counted),
+        Some(vec![true, false].into()),
+    );
+    let decimal = Decimal128Array::from(vec![Some(150), None]).with_precision_and_scale(38, 2).expect("it fits");
+    let list = ListArray::from_iter_primitive::<arrow::datatypes::Float64Type, _, _>([Some([Some(1.5), None]), None]);
     let micros = |values: Vec<i64>| Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC")) as ArrayRef;
     let batch = RecordBatch::try_from_iter([
         ("u", Arc::new(StringArray::from(vec!["a\"", "b"])) as ArrayRef),
@@ -187,6 +264,11 @@ fn rows_and_dead_letters_come_back_from_a_delta_table() {
         ("b", Arc::new(BooleanArray::from(vec![Some(true), None]))),
         ("w", micros(vec![9_000, 8_000])),
         ("s", Arc::new(StringArray::from(vec![None, Some("x")]))),
+        ("q", Arc::new(list)),
+        ("m", Arc::new(map.finish())),
+        ("k", Arc::new(counted)),
+        ("d", Arc::new(decimal)),
+        ("r", Arc::new(Int64Array::from(vec![2, 3]))),
         ("class", Arc::new(StringArray::from(vec!["late", "future"]))),
     ])
     .expect("columns are of one length");
@@ -202,8 +284,8 @@ fn rows_and_dead_letters_come_back_from_a_delta_table() {
         assert_eq!(
             shown,
             [
-                r#"10.0 #100 0:["a\"",7] T=1 known=3 [1, 0.5, true, @9, null]"#,
-                r#"11.3 #101 0:["b",-1] T=-2 known=4 [2, null, null, @8, 'x']"#,
+                r#"10.0 #100 0:["a\"",7] T=1 known=3 [1, 0.5, true, @9, null, [1.5, null], {a: 1, b: null}, ['a' x 3, 'b' x 1], 1.50, 2]"#,
+                r#"11.3 #101 0:["b",-1] T=-2 known=4 [2, null, null, @8, 'x', null, null, null, null, 3]"#,
             ]
         );
         let second = read_rows(url, &topology, 0, Some(5)).await.expect("rows of one partition");
@@ -211,4 +293,53 @@ fn rows_and_dead_letters_come_back_from_a_delta_table() {
         let letters = read_dead_letters(url).await.expect("dead letters");
         assert_eq!(letters.iter().map(|letter| letter.offset).sum::<i64>(), 21);
     });
+}
+
+/// A table of rows (partition, ordinal, value) on days that follow from their ordinals.
+async fn table(rows: &[(i32, i64, f64)], version: i32) -> tempfile::TempDir {
+    use arrow::array::*;
+    use std::sync::Arc;
+    let days = rows.iter().map(|row| 20_000 + row.1 as i32 / 2);
+    let columns: [(&str, ArrayRef); 5] = [
+        ("event_date", Arc::new(Date32Array::from_iter_values(days))),
+        ("partition", Arc::new(Int32Array::from_iter_values(rows.iter().map(|row| row.0)))),
+        ("ordinal", Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.1)))),
+        ("value", Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| row.2)))),
+        ("version", Arc::new(Int32Array::from_iter_values(rows.iter().map(|_| version)))),
+    ];
+    let directory = tempfile::tempdir().expect("a directory");
+    let url = deltalake::ensure_table_uri(directory.path().to_str().expect("a path in UTF-8")).expect("a URL");
+    let table = deltalake::DeltaTable::try_from_url(url).await.expect("a table");
+    table.write(vec![RecordBatch::try_from_iter(columns).expect("equal lengths")]).await.expect("a commit");
+    directory
+}
+
+#[test]
+fn tables_are_compared_row_by_row_and_to_the_last_bit() {
+    let rows = [(0, 0, 0.3), (1, 0, 0.0), (0, 1, 1.5), (0, 2, 2.5), (1, 3, 3.5)];
+    let spoiled = |index: usize, row: (i32, i64, f64)| {
+        let mut rows = rows.to_vec();
+        rows[index] = row;
+        rows
+    };
+    let compared = |actual: Vec<(i32, i64, f64)>| {
+        tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
+            let (expected, actual) = (table(&rows, 1).await, table(&actual, 2).await);
+            let urls = [&expected, &actual].map(|of| of.path().to_str().expect("a path in UTF-8"));
+            compare_tables(urls[0], urls[1], "event_date").await.expect("both are read")
+        })
+    };
+    let mut reversed = rows.to_vec();
+    reversed.reverse();
+    let found = compared(reversed);
+    assert!(found.is_none() && (found.expected, found.actual) == (5, 5), "{found}");
+    for changed in [spoiled(0, (0, 0, 0.1 + 0.2)), spoiled(1, (1, 0, -0.0))] {
+        let found = compared(changed);
+        assert_eq!((found.different, found.total(), found.first.len()), (1, 1, 1), "{found}");
+        assert!(found.first[0].contains("value is"), "{found}");
+    }
+    let found = compared(rows[..4].to_vec());
+    assert_eq!((found.lost, found.total()), (1, 1), "{found}");
+    let found = compared([&rows[..], &[(1, 1, 0.5)], &rows[..1]].concat());
+    assert_eq!((found.extra, found.doubled, found.total()), (1, 1, 2), "{found}");
 }

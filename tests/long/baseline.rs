@@ -8,9 +8,10 @@ use std::mem::MaybeUninit;
 use std::time::Duration;
 
 use clap::Args;
-use kappa::config::KafkaSettings;
+use kappa::config::{KafkaSettings, Override, Settings};
 use kappa::decode::RawBatch;
-use kappa::source::{KafkaSource, Polled};
+use kappa::lake::{KeptLog, Place};
+use kappa::source::{ArchiveReader, KafkaSource, Polled, Read};
 use rdkafka::bindings as rd;
 use rdkafka::client::{Client, DefaultClientContext};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -26,6 +27,9 @@ pub struct Arguments {
     #[arg(long, default_value = "bench")]
     topic: String,
 }
+
+/// Messages of one call.
+const POLL: usize = 16384;
 
 /// 7 of the event's 11 fields, as a consumer of these would declare them.
 #[derive(Deserialize)]
@@ -72,6 +76,7 @@ pub fn source(arguments: &Arguments) -> serde_json::Value {
         brokers: arguments.brokers.clone(),
         group: String::new(),
         queue_kbytes: 32768,
+        poll_records: POLL,
         options: BTreeMap::new(),
     };
     let measure = Measure::start();
@@ -80,7 +85,7 @@ pub fn source(arguments: &Arguments) -> serde_json::Value {
     source.assign(&starts).unwrap();
     let (mut events, mut bytes, mut check, mut batches, mut ends) = (0u64, 0u64, 0i64, 0u64, 0);
     while ends < starts.len() {
-        for polled in source.poll(16384, Duration::from_millis(100)).unwrap() {
+        for polled in source.poll(POLL, Duration::from_millis(100)).unwrap() {
             let batch = match polled {
                 Polled::Records(batch) => batch,
                 Polled::Eof { .. } => {
@@ -101,9 +106,43 @@ pub fn source(arguments: &Arguments) -> serde_json::Value {
     measure.finish(events, bytes, &more)
 }
 
+#[derive(Args)]
+pub struct ArchiveArguments {
+    /// archive.url
+    #[arg(long)]
+    url: String,
+    #[arg(long, default_value = "bench")]
+    topic: String,
+}
+
+/// The archive of the topic into batches, every record looked at as in [`source`].
+pub fn archive(arguments: &ArchiveArguments) -> serde_json::Value {
+    let url = Override { key: "archive.url".into(), value: arguments.url.clone(), from: "--url".into() };
+    let settings = Settings::load(None, &[url]).unwrap();
+    let measure = Measure::start();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let opened = runtime.block_on(KeptLog::open(&Place::of_archive(&settings.archive), &arguments.topic));
+    let kept = opened.unwrap().expect("there is an archive");
+    let starts: Vec<(i32, i64)> =
+        kept.segments().keys().filter_map(|partition| Some((*partition, kept.covers(*partition)?.start))).collect();
+    let mut reader = ArchiveReader::start(kept, &starts, runtime.handle().clone()).unwrap();
+    let (mut events, mut bytes, mut check, mut batches) = (0u64, 0u64, 0i64, 0u64);
+    while !reader.is_over() {
+        let Some(Read::Records(batch)) = reader.take(Duration::from_secs(60)).unwrap() else { continue };
+        batches += 1;
+        for index in 0..batch.len() {
+            let record = batch.record(index);
+            events += 1;
+            bytes += record.value.map_or(0, <[u8]>::len) as u64;
+            check ^= record.kafka_time.unwrap_or(0) ^ record.key.map_or(0, <[u8]>::len) as i64;
+        }
+    }
+    let more = [("program", "archive".into()), ("batches", batches.into()), ("check", check.into())];
+    measure.finish(events, bytes, &more)
+}
+
 /// Every payload of the topic, from its first offset to the end of all partitions, by the batch call.
 fn read(arguments: &Arguments, mut each: impl FnMut(&[u8])) {
-    const BATCH: usize = 16384;
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", &arguments.brokers)
@@ -126,15 +165,15 @@ fn read(arguments: &Arguments, mut each: impl FnMut(&[u8])) {
     for partition in partitions {
         list.add_partition_offset(&arguments.topic, partition.id(), Offset::Beginning).unwrap();
     }
-    let (mut ends, mut messages) = (0, [MaybeUninit::uninit(); BATCH]);
-    // SAFETY: the client outlives its queue, the queue outlives the loop, and the array has room for BATCH pointers. The
+    let (mut ends, mut messages) = (0, [MaybeUninit::uninit(); POLL]);
+    // SAFETY: the client outlives its queue, the queue outlives the loop, and the array has room for POLL pointers. The
     // first `count` are written by the call, are non-null, and are destroyed once, after the last use of their bytes.
     unsafe {
         rd::rd_kafka_poll_set_consumer(client.native_ptr());
         let queue = rd::rd_kafka_queue_get_consumer(client.native_ptr());
         rd::rd_kafka_assign(client.native_ptr(), list.ptr());
         while ends < partitions.len() {
-            let count = rd::rd_kafka_consume_batch_queue(queue, 10, messages.as_mut_ptr().cast(), BATCH);
+            let count = rd::rd_kafka_consume_batch_queue(queue, 10, messages.as_mut_ptr().cast(), POLL);
             for message in &messages[..count as usize] {
                 let message: *mut rd::rd_kafka_message_t = message.assume_init();
                 match (*message).err {

@@ -7,10 +7,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod against;
+mod archive;
 mod baseline;
 mod bench;
+mod determinism;
 mod measure;
 mod produce;
+mod replay;
 mod verify;
 
 use clap::{Parser, Subcommand};
@@ -30,12 +34,20 @@ enum Command {
     BaselineDecode(baseline::Arguments),
     /// The project's own source, polled into batches and read, without decoding.
     BaselineSource(baseline::Arguments),
+    /// The archive of a topic, read into batches without decoding.
+    BaselineArchive(baseline::ArchiveArguments),
     /// Writes the benchmark's topic.
     ProduceBench(produce::Arguments),
     /// The benchmark: both limits, then the pipeline, in one run.
     Bench(bench::Arguments),
+    /// Replays beside a version that serves: their speed, and how fresh the other stays.
+    BenchReplay(replay::Arguments),
+    /// Reading the archive beside reading Kafka, and replays from both.
+    BenchArchive(archive::Arguments),
     /// The long verification: live, replayed and killed, against the oracle.
     Verify(verify::Arguments),
+    /// One log under different settings and accidents: the same rows.
+    Determinism(determinism::Arguments),
     /// Starts a Kafka, prints its address, and keeps it until standard input ends.
     Kafka,
 }
@@ -45,9 +57,13 @@ fn main() {
         Command::BaselineConsume(arguments) => println!("{}", baseline::consume(&arguments)),
         Command::BaselineDecode(arguments) => println!("{}", baseline::decode(&arguments)),
         Command::BaselineSource(arguments) => println!("{}", baseline::source(&arguments)),
+        Command::BaselineArchive(arguments) => println!("{}", baseline::archive(&arguments)),
         Command::ProduceBench(arguments) => println!("{}", produce::run(&arguments)),
         Command::Bench(arguments) => println!("{}", bench::run(&arguments)),
+        Command::BenchReplay(arguments) => println!("{}", replay::run(&arguments)),
+        Command::BenchArchive(arguments) => println!("{}", archive::run(&arguments)),
         Command::Verify(arguments) => println!("{}", verify::run(&arguments)),
+        Command::Determinism(arguments) => println!("{}", determinism::run(&arguments)),
         Command::Kafka => keep_kafka(),
     }
 }

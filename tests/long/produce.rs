@@ -36,7 +36,7 @@ pub struct Arguments {
     events_per_second: f64,
     /// The first event time, in ms.
     #[arg(long, default_value_t = 1_700_000_000_000)]
-    start: i64,
+    pub start: i64,
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }

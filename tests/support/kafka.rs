@@ -8,6 +8,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -15,7 +16,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -202,12 +205,42 @@ impl Kafka {
         self.wait_for_topic(topic, total);
     }
 
+    /// Gives a topic one setting of its own, in place of all that it had, and waits until the broker shows it.
+    pub fn set_topic(&self, topic: &str, name: &str, value: &str) {
+        let (admin, specifier) = (self.admin(), ResourceSpecifier::Topic(topic));
+        let wanted = AlterConfig::new(specifier).set(name, value);
+        let results = block_on(admin.alter_configs(&[wanted], &AdminOptions::new())).unwrap();
+        results.into_iter().for_each(|result| drop(result.unwrap()));
+        let until = Instant::now() + Duration::from_secs(30);
+        let is_shown = || {
+            let shown = block_on(admin.describe_configs(&[specifier], &AdminOptions::new())).unwrap();
+            let shown = shown.into_iter().next().unwrap().unwrap();
+            shown.get(name).is_some_and(|entry| entry.value.as_deref() == Some(value))
+        };
+        while !is_shown() {
+            assert!(Instant::now() < until, "topic {topic} does not show {name}={value}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Deletes the records below this offset.
     pub fn delete_records(&self, topic: &str, partition: i32, before: i64) {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(topic, partition, Offset::Offset(before)).unwrap();
         let result = block_on(self.admin().delete_records(&list, &AdminOptions::new())).unwrap();
         result.elements().iter().for_each(|element| element.error().unwrap());
+    }
+
+    /// Has Kafka itself delete all that lies in a topic, by its retention, and waits until it has.
+    pub fn expire(&self, topic: &str) {
+        let wanted = AlterConfig::new(ResourceSpecifier::Topic(topic)).set("retention.ms", "1");
+        let results = block_on(self.admin().alter_configs(&[wanted], &AdminOptions::new())).unwrap();
+        results.into_iter().for_each(|result| drop(result.unwrap()));
+        let until = Instant::now() + Duration::from_secs(60);
+        while self.ends(topic).iter().any(|(low, high)| low < high) {
+            assert!(Instant::now() < until, "topic {topic} still holds records");
+            std::thread::sleep(Duration::from_millis(200));
+        }
     }
 
     /// Low and high watermark of each partition.
@@ -263,26 +296,52 @@ fn java(heap_mb: u32) -> Command {
 fn jars() -> &'static Path {
     static JARS: OnceLock<PathBuf> = OnceLock::new();
     JARS.get_or_init(|| {
-        let home = std::env::var_os("HOME").expect("HOME is set");
-        let parent = PathBuf::from(home).join(".cache/kappa/kafka").join(VERSION);
-        let libs = parent.join("libs");
+        let libs = cache().join("libs");
         if !libs.is_dir() {
-            // Copied beside and then renamed, so that a copy cut short is never taken for a whole one.
-            let partial = parent.join(format!("libs.{}", std::process::id()));
-            let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/kafka/pom.xml");
-            let copied = Command::new("mvn")
-                .args(["-q", "-B", "-f"])
-                .arg(pom)
-                .arg("dependency:copy-dependencies")
-                .arg(format!("-DoutputDirectory={}", partial.display()))
-                .arg(format!("-Dkafka.version={VERSION}"))
-                .status()
-                .expect("mvn is on the path (Debian: apt-get install maven)");
-            assert!(copied.success(), "maven did not copy kafka's jars: {copied}");
-            let _ = fs::rename(&partial, &libs).or_else(|_| fs::remove_dir_all(&partial));
+            copy(&["dependency:copy-dependencies"], &libs);
         }
         libs
     })
+}
+
+/// Writes the tools that come with Kafka into a folder, as far as tests call them.
+pub fn write_tools(folder: &Path) {
+    static TOOLS: OnceLock<PathBuf> = OnceLock::new();
+    let jars_of_tools = TOOLS.get_or_init(|| {
+        let tools = cache().join("tools");
+        if !tools.is_dir() {
+            copy(&["dependency:copy", &format!("-Dartifact=org.apache.kafka:kafka-tools:{VERSION}")], &tools);
+        }
+        tools
+    });
+    for (name, class) in [("kafka-topics.sh", "TopicCommand"), ("kafka-console-producer.sh", "ConsoleProducer")] {
+        let class_path = format!("{}/*:{}/*", jars().display(), jars_of_tools.display());
+        let java = "exec java -Xmx128m -XX:TieredStopAtLevel=1 -Dorg.slf4j.simpleLogger.defaultLogLevel=error";
+        let script = format!("#!/bin/sh\n{java} -cp '{class_path}' org.apache.kafka.tools.{class} \"$@\"\n");
+        fs::write(folder.join(name), script).unwrap();
+        fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+}
+
+fn cache() -> PathBuf {
+    let home = std::env::var_os("HOME").expect("HOME is set");
+    PathBuf::from(home).join(".cache/kappa/kafka").join(VERSION)
+}
+
+/// Has Maven copy jars into a folder: beside it and then renamed, so that a copy cut short is never taken for a whole one.
+fn copy(goal: &[&str], folder: &Path) {
+    let partial = folder.with_extension(std::process::id().to_string());
+    let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/kafka/pom.xml");
+    let copied = Command::new("mvn")
+        .args(["-q", "-B", "-f"])
+        .arg(pom)
+        .args(goal)
+        .arg(format!("-DoutputDirectory={}", partial.display()))
+        .arg(format!("-Dkafka.version={VERSION}"))
+        .status()
+        .expect("mvn is on the path (Debian: apt-get install maven)");
+    assert!(copied.success(), "maven did not copy kafka's jars: {copied}");
+    let _ = fs::rename(&partial, folder).or_else(|_| fs::remove_dir_all(&partial));
 }
 
 struct Ports {
@@ -326,6 +385,7 @@ share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 log.retention.ms=-1
 log.retention.bytes=-1
+log.retention.check.interval.ms=500
 log.message.timestamp.after.max.ms=9223372036854775807
 log.cleaner.backoff.ms=500
 log.cleaner.dedupe.buffer.size=4194304

@@ -4,10 +4,14 @@
 #![allow(dead_code, unused_imports)]
 
 pub mod compare;
+pub mod determinism;
+pub mod disk;
 pub mod engine;
 pub mod generate;
 pub mod kafka;
+pub mod log;
 pub mod oracle;
 pub mod producer;
 pub mod redis;
+pub mod running;
 pub mod verify;

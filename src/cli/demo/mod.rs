@@ -8,7 +8,9 @@ mod redis;
 mod shop;
 mod show;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
@@ -27,6 +29,16 @@ const SHOP: &str = include_str!("../../../topologies/shop.yaml");
 const PARTITIONS: i32 = 4;
 /// Whose features are shown: the busiest, and some who are not.
 const SHOWN: [&str; 5] = ["u1", "u2", "u3", "u42", "u300"];
+/// What is shown of them; the last one is known only to who reads, and the first ones change with every other event.
+const FEATURES: [&str; 7] = [
+    "views_1h",
+    "cart_value",
+    "items_viewed_this_session",
+    "lifetime_value",
+    "user_avg_purchase_90d",
+    "category_affinity_score",
+    "time_since_last_click",
+];
 /// A folder with this file in it was made by a demo, and may be emptied by one.
 const MARKER: &str = ".kappa-demo";
 
@@ -35,14 +47,17 @@ pub struct Args {
     /// Where the demo keeps its data; emptied at the start
     #[arg(long, value_name = "DIR", default_value = "data/demo")]
     dir: PathBuf,
+    /// How long the features are shown as they change, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 15)]
+    seconds: u64,
 }
 
 pub fn run(args: &Args) -> Result<()> {
     prepare(&args.dir)?;
-    asynchronous()?.block_on(demo(&args.dir))
+    asynchronous()?.block_on(demo(&args.dir, Duration::from_secs(args.seconds)))
 }
 
-async fn demo(dir: &Path) -> Result<()> {
+async fn demo(dir: &Path, time: Duration) -> Result<()> {
     let plan = topology::parse("topologies/shop.yaml", SHOP)?;
     say("kappa demo: a shop's events, through Kafka, to features\n")?;
     let broker = EmbeddedBroker::start(&plan.source.topic, PARTITIONS)?;
@@ -63,7 +78,8 @@ async fn demo(dir: &Path) -> Result<()> {
     let settings = settings(dir, &broker, redis.as_ref())?;
     logging::start(&settings.log)?;
     say(&format!("  offline   Delta tables in {}", settings.offline.url))?;
-    if watch_features(&plan, &settings, feed).await? {
+    let watched = Watched { redis: redis.as_ref().map(|redis| redis.port), time };
+    if watch_features(&plan, &settings, feed, watched).await? {
         training_data(&plan, &settings).await?;
         say(&next_steps(&settings))?;
     }
@@ -109,6 +125,8 @@ fn settings(dir: &Path, broker: &EmbeddedBroker, redis: Option<&OwnRedis>) -> Re
         ("offline.url".into(), below("offline")),
         ("offline.commit_interval".into(), "5s".into()),
         ("http.listen".into(), "127.0.0.1:0".into()),
+        // One machine does everything here, the events too: an answer may be late.
+        ("http.read_timeout".into(), "1s".into()),
         ("log.level".into(), "warn".into()),
     ];
     match redis {
@@ -120,8 +138,30 @@ fn settings(dir: &Path, broker: &EmbeddedBroker, redis: Option<&OwnRedis>) -> Re
     Settings::load(None, &pairs.into_iter().map(from).collect::<Vec<_>>())
 }
 
+/// How the features are watched.
+#[derive(Clone, Copy)]
+struct Watched {
+    /// The port of the demo's own Redis.
+    redis: Option<u16>,
+    time: Duration,
+}
+
+/// How to look for oneself while it runs.
+fn invitation(redis: Option<u16>, http: SocketAddr) -> String {
+    let mut lines = vec!["  look      for yourself, in another terminal, as long as this runs:".to_string()];
+    if let Some(port) = redis {
+        let ask = "HMGET features:u42 lifetime_value views_1h";
+        lines.push(format!("              redis-cli -p {port} {ask}"));
+        lines.push(format!("              redis-cli -p {port} -i 0.5 -r -1 {ask}    # again every half second"));
+    }
+    let page = format!("http://{http}/v1/features/user/u42?names=time_since_last_click,cart_value");
+    lines.push(format!("              curl '{page}'"));
+    lines.push(format!("            http://{http}/docs has every page; kappa demo --seconds 300 runs for longer\n"));
+    lines.join("\n")
+}
+
 /// Runs the pipeline while its features are shown, then drains it. False when the user has had enough.
-async fn watch_features(plan: &Plan, settings: &Settings, feed: Feed) -> Result<bool> {
+async fn watch_features(plan: &Plan, settings: &Settings, feed: Feed, watched: Watched) -> Result<bool> {
     let observer = Observer::default();
     let mut signalled = signals::stop_on_signal(observer.clone())?;
     let (stop, stopped) = watch::channel(false);
@@ -134,9 +174,10 @@ async fn watch_features(plan: &Plan, settings: &Settings, feed: Feed) -> Result<
     let mut running = std::pin::pin!(running);
     let shown = async {
         let Ok(address) = told.await else { return std::future::pending().await };
-        say(&format!("  pipeline  topologies/shop.yaml; http://{address} has metrics, health and features\n"))?;
+        say(&format!("  pipeline  topologies/shop.yaml; http://{address} has metrics, health and features"))?;
+        say(&invitation(watched.redis, address))?;
         show::ready(address).await;
-        show::features(address, &plan.entities[0], &SHOWN).await
+        show::features(address, &plan.entities[0].name, &FEATURES, &SHOWN, watched.time).await
     };
     let completed = tokio::select! {
         ended = &mut running => {
@@ -173,7 +214,8 @@ fn point_in_time(now: crate::time::Millis) -> String {
     let labels =
         labels.map(|(user, hours)| format!("('{user}', TIMESTAMP '{}')", moment(hours))).join(",\n             ");
     format!(
-        "SELECT label.user_id, label.at, h.known_at, h.views_1h, h.clicks_24h, h.lifetime_value, h.last_category
+        "SELECT label.user_id, label.at, h.known_at, h.views_1h, h.cart_value, h.items_viewed_this_session,
+       h.lifetime_value, h.user_avg_purchase_90d, h.last_click_at
 FROM (VALUES {labels}) AS label(user_id, at)
 JOIN \"user\" h ON h.user_id = label.user_id AND h.event_time <= label.at AND h.known_at <= label.at
 QUALIFY row_number() OVER (PARTITION BY label.user_id, label.at ORDER BY h.ordinal DESC) = 1
@@ -221,5 +263,24 @@ mod tests {
     #[test]
     fn a_label_is_a_moment() {
         assert!(point_in_time(1_700_000_000_000).contains("('u1', TIMESTAMP '2023-11-12T22:13:20Z')"));
+    }
+
+    #[test]
+    fn what_is_shown_and_asked_is_in_the_topology() {
+        let plan = topology::parse("shop.yaml", SHOP).unwrap();
+        let user = &plan.entities[0];
+        let shown: Vec<&str> = user.shown().map(|(name, _)| name).collect();
+        assert!(FEATURES.iter().all(|name| shown.contains(name)), "{shown:?}");
+        let columns: Vec<&str> =
+            user.columns().map(|(name, _)| name).chain(["known_at", "user_id", "event_time", "ordinal"]).collect();
+        let sql = point_in_time(0);
+        let of_history = sql.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '.');
+        for name in of_history.filter_map(|word| word.strip_prefix("h.")) {
+            assert!(columns.contains(&name), "the history has no {name}");
+        }
+        assert!(
+            invitation(Some(6380), ([127, 0, 0, 1], 9464).into())
+                .contains("redis-cli -p 6380 HMGET features:u42 lifetime_value views_1h\n")
+        );
     }
 }

@@ -98,7 +98,7 @@ impl Comparison<'_, '_> {
                     if lines.iter().all(|line| line.same) {
                         continue;
                     }
-                    let nearest = if exactly { "row" } else { "the nearest is row" };
+                    let nearest = if exactly { "in its place is row" } else { "the nearest is row" };
                     let what = format!("rows of {name}: row {} differs; {nearest} {} of {}", i + 1, j + 1, found.len());
                     (row.place.mark, what, lines, edits)
                 }

@@ -163,7 +163,7 @@ impl Run<'_> {
     pub fn values(&self, refreshed: &Refreshed, entity: usize, key: &str) -> Result<Option<Vec<Value>>> {
         let Some(held) = refreshed.held[entity].get(key) else { return Ok(None) };
         let row = (held.batch.as_ref(), held.index, held.event_time);
-        read::with_clock(&self.plan.entities[entity], &self.shown[entity], row, refreshed.at).map(Some)
+        read::with_clock(&self.plan.entities[entity], row, refreshed.at).map(Some)
     }
 }
 

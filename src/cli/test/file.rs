@@ -210,7 +210,10 @@ impl Reader<'_> {
     fn yaml(&mut self, text: &str) {
         let (root, problems) = match yaml::read(text) {
             Ok(read) => read,
-            Err(problem) => return self.reading.problems.push(problem),
+            Err(problem) => {
+                let remedy = problem.remedy.replace("a topology: see docs/topology.md", "cases: see docs/testing.md");
+                return self.reading.problems.push(Problem { remedy, ..problem });
+            }
         };
         self.reading.problems.extend(problems);
         let mut start = times::DEFAULT_START;
@@ -232,12 +235,15 @@ impl Reader<'_> {
         let entries = self.reading.section(node, "the case", &["name", "start", "events", "expect"]);
         let get = |name: &str| entries.iter().find(|(key, _)| key.text == name).map(|(_, node)| *node);
         let mark = node.mark();
+        // A key that is not known may be meant for the one that is missing.
+        let whole = matches!(node, Node::Mapping(mapping) if mapping.entries.len() == entries.len());
         let name = match get("name") {
             Some(node) => self.name(node),
-            None => {
+            None if whole => {
                 self.reading.problem(mark, "key `name` is missing", "say what the case shows, in a sentence");
                 None
             }
+            None => None,
         };
         let start = get("start").and_then(|node| self.start(node)).unwrap_or(start);
         let mut events = Events::new(self.plan, start);
@@ -247,7 +253,8 @@ impl Reader<'_> {
                     events.add(node, &mut self.reading);
                 }
             }
-            None => self.reading.problem(mark, "key `events` is missing", "write the list of events"),
+            None if whole => self.reading.problem(mark, "key `events` is missing", "write the list of events"),
+            None => {}
         }
         let clock = events.clock;
         let expect = get("expect").map(|node| self.expect(node, clock));

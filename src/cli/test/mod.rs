@@ -12,11 +12,11 @@ mod events;
 mod expect;
 mod file;
 mod lines;
-mod read;
+pub(super) mod read;
 mod report;
-mod times;
+pub(super) mod times;
 mod update;
-mod value;
+pub(super) mod value;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

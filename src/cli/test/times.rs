@@ -1,5 +1,6 @@
 //! Times as cases write them: RFC 3339, `+10m` from the case's start, or whole milliseconds since 1970.
 
+pub use crate::cli::instant::{read_instant, show_instant};
 use crate::time::{Millis, Span};
 
 /// Where a case begins that says nothing of it: 2026-01-01T00:00:00Z, a Thursday.
@@ -38,16 +39,6 @@ impl Clock {
         let (sign, span) = if at < self.start { ('-', self.start - at) } else { ('+', at - self.start) };
         if span == 0 { "+0s".to_string() } else { format!("{sign}{}", Span(span)) }
     }
-}
-
-/// RFC 3339 with an offset; finer than a millisecond is cut off.
-pub fn read_instant(text: &str) -> Option<Millis> {
-    text.parse().ok().map(jiff::Timestamp::as_millisecond)
-}
-
-/// RFC 3339 in UTC; beyond the calendar the milliseconds.
-pub fn show_instant(at: Millis) -> String {
-    jiff::Timestamp::from_millisecond(at).map_or_else(|_| at.to_string(), |at| at.to_string())
 }
 
 #[cfg(test)]

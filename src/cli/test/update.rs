@@ -134,42 +134,56 @@ pub fn fill(case: &Case, run: &Run<'_>, json: bool, text: &str) -> Edit {
         })
         .collect();
     let letters: Vec<String> = run.dead_letters.iter().map(|letter| letter_text(letter, false, json)).collect();
+    let stops = run.stopped.as_ref().map(|message| Value::Str(message.clone()).text(&case.clock, json));
+    let all = Filling { rows, letters, stops };
     match case.gap {
-        Gap::Below(at, indent) => below(text, at, indent, &rows, &letters),
-        Gap::Inside(at) => Edit::insert(at, format!(", expect: {}", one_line(&rows, &letters, false))),
+        Gap::Below(at, indent) => all.below(text, at, indent),
+        Gap::Inside(at) => Edit::insert(at, format!(", expect: {}", all.one_line(false))),
         Gap::Line(at) => {
             let new_line = if text[..at].ends_with('\n') { "" } else { "\n" };
-            Edit::insert(at, format!("{new_line}{{\"expect\": {}}}\n", one_line(&rows, &letters, true)))
+            Edit::insert(at, format!("{new_line}{{\"expect\": {}}}\n", all.one_line(true)))
         }
     }
 }
 
-fn below(text: &str, at: usize, indent: usize, rows: &[(&str, Vec<String>)], letters: &[String]) -> Edit {
-    let pad = " ".repeat(indent);
-    let mut lines = vec![format!("{pad}expect:"), format!("{pad}  exactly: true"), format!("{pad}  rows:")];
-    for (entity, rows) in rows {
-        let empty = if rows.is_empty() { " []" } else { "" };
-        lines.push(format!("{pad}    {entity}:{empty}"));
-        lines.extend(rows.iter().map(|row| format!("{pad}      - {row}")));
-    }
-    if !letters.is_empty() {
-        lines.push(format!("{pad}  dead_letters:"));
-        lines.extend(letters.iter().map(|letter| format!("{pad}    - {letter}")));
-    }
-    // After the line, with what else stands on it; a block of text ends where the next line begins.
-    let ended = text[..at].ends_with('\n');
-    let at = if ended { at } else { text[at..].find('\n').map_or(text.len(), |end| at + end) };
-    let block = lines.join("\n");
-    Edit::insert(at, if ended { format!("{block}\n") } else { format!("\n{block}") })
+/// What a case is going to expect, as texts.
+struct Filling<'a> {
+    /// By entity.
+    rows: Vec<(&'a str, Vec<String>)>,
+    letters: Vec<String>,
+    stops: Option<String>,
 }
 
-fn one_line(rows: &[(&str, Vec<String>)], letters: &[String], json: bool) -> String {
-    let rows: Vec<_> = rows.iter().map(|(entity, rows)| (entity.to_string(), list(rows))).collect();
-    let mut entries = vec![("exactly".to_string(), "true".to_string()), ("rows".to_string(), flow(&rows, json))];
-    if !letters.is_empty() {
-        entries.push(("dead_letters".to_string(), list(letters)));
+impl Filling<'_> {
+    /// On lines of their own, below what ends at `at`.
+    fn below(&self, text: &str, at: usize, indent: usize) -> Edit {
+        let pad = " ".repeat(indent);
+        let mut lines = vec![format!("{pad}expect:"), format!("{pad}  exactly: true"), format!("{pad}  rows:")];
+        for (entity, rows) in &self.rows {
+            let empty = if rows.is_empty() { " []" } else { "" };
+            lines.push(format!("{pad}    {entity}:{empty}"));
+            lines.extend(rows.iter().map(|row| format!("{pad}      - {row}")));
+        }
+        if !self.letters.is_empty() {
+            lines.push(format!("{pad}  dead_letters:"));
+            lines.extend(self.letters.iter().map(|letter| format!("{pad}    - {letter}")));
+        }
+        lines.extend(self.stops.iter().map(|stops| format!("{pad}  stops: {stops}")));
+        // After the line, with what else stands on it; a block of text ends where the next value begins.
+        let at = text[..at].trim_end().len();
+        let at = text[at..].find('\n').map_or(text.len(), |end| at + end);
+        Edit::insert(at, format!("\n{}", lines.join("\n")))
     }
-    flow(&entries, json)
+
+    fn one_line(&self, json: bool) -> String {
+        let rows: Vec<_> = self.rows.iter().map(|(entity, rows)| (entity.to_string(), list(rows))).collect();
+        let mut entries = vec![("exactly".to_string(), "true".to_string()), ("rows".to_string(), flow(&rows, json))];
+        if !self.letters.is_empty() {
+            entries.push(("dead_letters".to_string(), list(&self.letters)));
+        }
+        entries.extend(self.stops.iter().map(|stops| ("stops".to_string(), stops.clone())));
+        flow(&entries, json)
+    }
 }
 
 /// Each row with its key, its time, and the values that are not those of the key's row before.

@@ -6,7 +6,7 @@ use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, Timesta
 use super::times::Clock;
 use crate::time::Millis;
 use crate::topology::yaml::{Mark, Node, Scalar};
-use crate::topology::{Aggregate, DerivedOn, EntityPlan, FeaturePlan, OutputType, ValueType, parse_decimal};
+use crate::topology::{Aggregate, DerivedOn, EntityPlan, FeaturePlan, Literal, OutputType, ValueType, parse_decimal};
 
 /// How near a double must be whose last bits do not matter, relatively.
 const NEAR: f64 = 1e-9;
@@ -43,8 +43,6 @@ pub struct Shown {
     pub name: String,
     pub ty: OutputType,
     pub tolerance: Tolerance,
-    /// A decayed count or sum: it goes on to decay after its row.
-    pub half_life: Option<Millis>,
     /// Computed as it is read: known where there is a clock, and in no row.
     pub read: bool,
 }
@@ -55,14 +53,12 @@ pub fn shown(entity: &EntityPlan) -> Vec<Shown> {
         name: feature.name.clone(),
         ty: feature.output_type.clone(),
         tolerance: tolerance(feature),
-        half_life: half_life(feature),
         read: false,
     });
     let derived = entity.derived.iter().map(|derived| Shown {
         name: derived.name.clone(),
         ty: derived.output_type.clone(),
         tolerance: Tolerance { double: NEAR, int: 0.0 },
-        half_life: None,
         read: derived.on == DerivedOn::Read,
     });
     features.chain(derived).collect()
@@ -80,13 +76,6 @@ fn tolerance(feature: &FeaturePlan) -> Tolerance {
             Tolerance { double: 0.0, int: 3.0 * 1.04 / f64::from(1u32 << precision).sqrt() }
         }
         _ => Tolerance { double: NEAR, int: 0.0 },
-    }
-}
-
-fn half_life(feature: &FeaturePlan) -> Option<Millis> {
-    match feature.aggregate {
-        Aggregate::DecayedCount { half_life } | Aggregate::DecayedSum { half_life } => Some(half_life),
-        _ => None,
     }
 }
 
@@ -140,6 +129,22 @@ impl Value {
             ValueType::Decimal { precision, scale } => {
                 parse_decimal(text, precision, scale).map(|number| Self::Decimal(number, scale))
             }
+        }
+    }
+
+    /// The value that a feature of this type declares as its empty one.
+    pub fn constant(literal: &Literal, ty: &OutputType) -> Self {
+        match literal {
+            Literal::Null => Self::Null,
+            Literal::Int(n) => Self::Int(*n),
+            Literal::Double(x) => Self::Double(*x),
+            Literal::Bool(b) => Self::Bool(*b),
+            Literal::Time(at) => Self::Time(*at),
+            Literal::Str(text) => Self::Str(text.clone()),
+            Literal::Decimal(number) => match ty {
+                OutputType::Scalar(ValueType::Decimal { scale, .. }) => Self::Decimal(*number, *scale),
+                _ => Self::Decimal(*number, 0),
+            },
         }
     }
 
@@ -254,4 +259,53 @@ fn decimal(number: i128, scale: usize) -> String {
     let digits = format!("{:0>width$}", number.unsigned_abs(), width = scale + 1);
     let (whole, fraction) = digits.split_at(digits.len() - scale);
     if scale == 0 { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::test::times::DEFAULT_START;
+    use crate::topology::yaml;
+
+    const CLOCK: Clock = Clock { start: DEFAULT_START, relative: true };
+
+    fn read(text: &str, ty: &OutputType) -> Value {
+        Value::read(&yaml::read(text).unwrap().0, ty, &CLOCK).unwrap_or_else(|(_, found, _)| Value::Str(found))
+    }
+
+    #[test]
+    fn a_value_reads_as_it_is_written() {
+        let decimal = ValueType::Decimal { precision: 5, scale: 2 };
+        let map = OutputType::Map(Box::new(OutputType::Scalar(ValueType::Int64)));
+        for (ty, text) in [
+            (OutputType::Scalar(ValueType::String), "\"true\""),
+            (OutputType::Scalar(ValueType::String), "a-b"),
+            (OutputType::Scalar(ValueType::Double), "1.5"),
+            (OutputType::Scalar(ValueType::Timestamp), "+1h"),
+            (OutputType::Scalar(decimal), "-0.05"),
+            (OutputType::List(ValueType::String), "[a, null, \"1\"]"),
+            (OutputType::Counted(ValueType::Bool), "[[true, 3], [false, 1]]"),
+            (map.clone(), "{\"\": 1, a: null}"),
+        ] {
+            assert_eq!(read(text, &ty).text(&CLOCK, false), text);
+        }
+        assert_eq!(read("{b: 1, a: 2}", &map), read("{a: 2, b: 1}", &map));
+        assert_eq!(
+            read("0.123", &OutputType::Scalar(decimal)),
+            Value::Str("`0.123` is not of type decimal(5,2)".into())
+        );
+        let strings = Value::List(vec![Value::Str("a".into()), Value::Time(DEFAULT_START)]);
+        assert_eq!(strings.text(&CLOCK, true), r#"["a", "+0s"]"#);
+    }
+
+    #[test]
+    fn only_what_is_inexact_may_differ_and_only_in_its_last_bits() {
+        let (exact, near) = (Tolerance::default(), Tolerance { double: NEAR, int: 0.0 });
+        let is = |found: f64, expected: f64, tolerance| Value::Double(found).is(&Value::Double(expected), tolerance);
+        assert!(is(0.1 + 0.2, 0.3, near) && !is(0.1 + 0.2, 0.3, exact));
+        assert!(is(1e-16, 0.0, near) && !is(1e-16, 0.0, exact) && !is(1.0, 1.0 + 1e-8, near));
+        let count = |n| Value::List(vec![Value::Int(n)]);
+        assert!(!count(1_000_000_001).is(&count(1_000_000_000), near));
+        assert!(count(1010).is(&count(1000), Tolerance { double: 0.0, int: 0.05 }));
+    }
 }

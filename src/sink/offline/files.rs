@@ -19,6 +19,7 @@ use super::form::{FileWriter, Form, SMALL_ROWS};
 use super::rows::{self, Staged};
 use super::schema::TableSpec;
 use super::stats;
+use super::table::Pending;
 use crate::error::{Error, Result};
 
 /// Rows that are encoded together: fewer cost more for each.
@@ -33,15 +34,30 @@ const OPEN_FILES: usize = 32;
 pub struct DataFile {
     /// Its path within the table.
     pub path: String,
-    pub date: String,
+    /// The value of the partition column.
+    pub partition_value: String,
     pub payload: PutPayload,
     pub rows: u64,
     /// Delta's statistics, as JSON.
     pub stats: String,
-    /// First and last ordinal of each partition in it.
+    /// First and last ordinal of each partition in it; of a raw log the offsets that it covers.
     pub ordinals: BTreeMap<i32, (i64, i64)>,
     /// When it was uploaded by the store's clock, in ms; `None` before.
     pub uploaded: Option<i64>,
+}
+
+impl DataFile {
+    /// A file of these bytes, not uploaded.
+    pub fn new(
+        path: String,
+        partition_value: String,
+        bytes: Vec<u8>,
+        rows: u64,
+        stats: String,
+        ordinals: BTreeMap<i32, (i64, i64)>,
+    ) -> Self {
+        Self { path, partition_value, payload: PutPayload::from(bytes), rows, stats, ordinals, uploaded: None }
+    }
 }
 
 /// The rows of one date that are in no file yet, and the file that is open for them, if there is one.
@@ -96,49 +112,6 @@ impl Encoder {
     /// Bytes in memory that wait for a commit: of files, and of rows that are in none yet.
     pub fn pending_bytes(&self) -> u64 {
         (self.bytes + self.staged.iter().map(|staged| memory(&staged.rows)).sum::<usize>()) as u64
-    }
-
-    /// Rows that wait for a commit.
-    pub fn pending_rows(&self) -> u64 {
-        let finished = self.finished.iter().map(|file| file.rows).sum::<u64>();
-        let in_date = |date: &Date| date.rows as u64 + date.file.as_ref().map_or(0, |file| file.rows);
-        self.staged_rows as u64 + finished + self.dates.values().map(in_date).sum::<u64>()
-    }
-
-    /// Closes every file and gives all finished ones, oldest first.
-    pub fn finish(&mut self) -> Result<&mut Vec<DataFile>> {
-        self.gather()?;
-        while let Some((&date, _)) = self.dates.first_key_value() {
-            self.close(date)?;
-        }
-        self.measure();
-        Ok(&mut self.finished)
-    }
-
-    /// Drops the rows of a task whose ordinals are below `from`, which are in the table already.
-    pub fn drop_below(&mut self, partition: i32, from: i64) -> Result<()> {
-        self.finish()?;
-        let reaches = |file: &DataFile| file.ordinals.get(&partition).is_some_and(|range| range.0 < from);
-        if !self.finished.iter().any(reaches) {
-            return Ok(());
-        }
-        let mut left = Vec::with_capacity(self.finished.len());
-        for file in &self.finished {
-            if !reaches(file) {
-                left.push(file.clone());
-            } else if let Some(kept) = rewrite(&self.form, file, partition, from)? {
-                left.push(seal(&self.spec, file.date.clone(), kept)?);
-            }
-        }
-        self.finished = left;
-        self.measure();
-        Ok(())
-    }
-
-    /// Forgets the finished files: they are in the table.
-    pub fn clear_finished(&mut self) {
-        self.finished.clear();
-        self.measure();
     }
 
     /// Brings the staged rows to their dates.
@@ -204,6 +177,47 @@ impl Encoder {
     }
 }
 
+impl Pending for Encoder {
+    fn pending_rows(&self) -> u64 {
+        let finished = self.finished.iter().map(|file| file.rows).sum::<u64>();
+        let in_date = |date: &Date| date.rows as u64 + date.file.as_ref().map_or(0, |file| file.rows);
+        self.staged_rows as u64 + finished + self.dates.values().map(in_date).sum::<u64>()
+    }
+
+    fn finish(&mut self) -> Result<&mut Vec<DataFile>> {
+        self.gather()?;
+        while let Some((&date, _)) = self.dates.first_key_value() {
+            self.close(date)?;
+        }
+        self.measure();
+        Ok(&mut self.finished)
+    }
+
+    fn drop_below(&mut self, partition: i32, from: i64) -> Result<()> {
+        self.finish()?;
+        let reaches = |file: &DataFile| file.ordinals.get(&partition).is_some_and(|range| range.0 < from);
+        if !self.finished.iter().any(reaches) {
+            return Ok(());
+        }
+        let mut left = Vec::with_capacity(self.finished.len());
+        for file in &self.finished {
+            if !reaches(file) {
+                left.push(file.clone());
+            } else if let Some(kept) = rewrite(&self.form, file, partition, from)? {
+                left.push(seal(&self.spec, file.partition_value.clone(), kept)?);
+            }
+        }
+        self.finished = left;
+        self.measure();
+        Ok(())
+    }
+
+    fn clear_finished(&mut self) {
+        self.finished.clear();
+        self.measure();
+    }
+}
+
 impl Date {
     /// Brings the waiting rows to the open file, which is opened for them if there is none.
     fn write(&mut self, spec: &TableSpec, form: &Form) -> Result<()> {
@@ -248,15 +262,8 @@ impl OpenFile {
 /// Closes a file and names it after its bytes.
 fn seal(spec: &TableSpec, date: String, file: OpenFile) -> Result<DataFile> {
     let (bytes, metadata) = file.writer.finish()?;
-    Ok(DataFile {
-        path: format!("{}={date}/part-{:032x}.parquet", spec.date_column, xxh3_128(&bytes)),
-        date,
-        rows: file.rows,
-        stats: stats::of(spec, &metadata),
-        ordinals: file.ordinals,
-        uploaded: None,
-        payload: PutPayload::from(bytes),
-    })
+    let path = format!("{}={date}/part-{:032x}.parquet", spec.partition_column, xxh3_128(&bytes));
+    Ok(DataFile::new(path, date, bytes, file.rows, stats::of(spec, &metadata), file.ordinals))
 }
 
 /// The file again without the rows of a task below `from`; `None` when none is left.

@@ -7,7 +7,8 @@
 //! next to nothing to keep; keys are plain with packed lengths, because a dictionary of keys overflows; other text is a
 //! dictionary; doubles are as they are. Over all of it zstd at its lightest. A small one, of which a commit may hold
 //! one a date, is ruled by what each column costs before its first value (a zstd context, a dictionary, a page index):
-//! it has none of these, and snappy over plain values.
+//! it has none of these, and snappy over plain values. A raw log has one form: bytes with packed lengths, which are read
+//! where they are decompressed, zstd, and row groups of a size to be held in memory, one or two for each partition.
 
 use std::sync::Arc;
 
@@ -23,11 +24,13 @@ use deltalake::parquet::file::metadata::ParquetMetaData;
 use deltalake::parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use deltalake::parquet::schema::types::SchemaDescriptor;
 
-use super::schema::TableSpec;
+use super::schema::{Kind, TableSpec};
 use crate::error::{Error, Result};
 
 /// Rows of a row group.
 const GROUP_ROWS: usize = 1 << 20;
+/// Bytes of a row group of a raw log, compressed.
+const RAW_GROUP_BYTES: usize = 8 << 20;
 /// Files with fewer rows are small.
 pub const SMALL_ROWS: usize = 8192;
 
@@ -45,13 +48,11 @@ impl Form {
     /// Internal: a column has a type that Parquet has not, which no table has.
     pub fn new(spec: &TableSpec) -> Result<Self> {
         let parquet = ArrowSchemaConverter::new().convert(&spec.columns).map_err(|e| unencodable(&spec.path, &e))?;
-        Ok(Self {
-            path: spec.path.clone(),
-            columns: Arc::clone(&spec.columns),
-            large: large(spec, &parquet),
-            small: small(spec, &parquet),
-            parquet,
-        })
+        let (large, small) = match spec.kind {
+            Kind::RawLog => (raw(&parquet), raw(&parquet)),
+            _ => (large(spec, &parquet), small(spec, &parquet)),
+        };
+        Ok(Self { path: spec.path.clone(), columns: Arc::clone(&spec.columns), large, small, parquet })
     }
 
     /// Opens a file that will have `rows` rows or more.
@@ -130,6 +131,28 @@ fn large(spec: &TableSpec, parquet: &SchemaDescriptor) -> WriterProperties {
             Type::BYTE_ARRAY if is_text => builder.set_column_dictionary_enabled(leaf.path().clone(), true),
             Type::BYTE_ARRAY => builder.set_column_statistics_enabled(leaf.path().clone(), EnabledStatistics::None),
             _ => builder,
+        };
+    }
+    builder.build()
+}
+
+fn raw(parquet: &SchemaDescriptor) -> WriterProperties {
+    let mut builder = common()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_statistics_enabled(EnabledStatistics::None)
+        .set_offset_index_disabled(true)
+        .set_max_row_group_bytes(Some(RAW_GROUP_BYTES));
+    for leaf in parquet.columns() {
+        let path = leaf.path().clone();
+        builder = match leaf.physical_type() {
+            Type::INT64 => builder
+                .set_column_encoding(path.clone(), Encoding::DELTA_BINARY_PACKED)
+                .set_column_statistics_enabled(path, EnabledStatistics::Chunk),
+            // The names of headers repeat.
+            _ if matches!(leaf.logical_type_ref(), Some(LogicalType::String)) => {
+                builder.set_column_dictionary_enabled(path, true)
+            }
+            _ => builder.set_column_encoding(path, Encoding::DELTA_LENGTH_BYTE_ARRAY),
         };
     }
     builder.build()

@@ -11,15 +11,14 @@
 //! Left out: compaction. Files that were uploaded and never committed (a process that died between the two) stay until
 //! a vacuum removes them.
 
-mod files;
-mod form;
+pub(super) mod files;
+pub(super) mod form;
 mod progress;
 mod read;
 mod rows;
-mod schema;
-mod stats;
-mod store;
-mod table;
+pub(super) mod schema;
+pub(super) mod stats;
+pub(super) mod table;
 #[cfg(test)]
 mod tests;
 
@@ -31,12 +30,13 @@ pub use progress::{Progress, TaskProgress};
 pub use read::{HistoryQuery, query, read_history, read_progress, table_versions};
 pub use schema::{DEAD_DATE, DEAD_LETTERS, EVENT_DATE, HISTORY_COLUMNS};
 
+use self::files::Encoder;
 use self::rows::{Staged, ordinals, rows_from};
 use self::schema::Kind;
-use self::store::Place;
-use self::table::OfflineTable;
+use self::table::{OfflineTable, Pending};
 use crate::config::OfflineSettings;
 use crate::error::{Error, Result};
+use crate::lake::Place;
 use crate::state::Epoch;
 use crate::topology::Plan;
 
@@ -85,7 +85,7 @@ impl OfflineWriter {
 
     async fn open_at(place: &Place, plan: &Plan, version: u32, partitions: &[i32]) -> Result<Self> {
         let specs = schema::tables(plan, version)?;
-        let opening = specs.into_iter().map(|spec| OfflineTable::open(place, spec, partitions));
+        let opening = specs.into_iter().map(|spec| OfflineTable::open(place, spec, Encoder::new, partitions));
         let tables = join_all(opening).await.into_iter().collect::<Result<Vec<_>>>()?;
         Ok(Self { tables, appended: BTreeMap::new(), written: BTreeMap::new(), partitions: partitions.to_vec() })
     }
@@ -132,6 +132,8 @@ impl OfflineWriter {
                 Kind::History { entity, .. } => {
                     (epoch.rows.iter().find(|rows| rows.entity == entity).map(|rows| &rows.rows), next.0)
                 }
+                // Not among a version's tables.
+                Kind::RawLog => continue,
             };
             let from = table.durable(partition).max(if appended.is_some() { next } else { 0 });
             let Some(rows) = rows.map(|rows| rows_from(&table.spec, rows, from)).transpose()?.flatten() else {
@@ -168,6 +170,7 @@ impl OfflineWriter {
                         first = first.min(ordinals(&table.spec, &rows.rows)?.iter().flatten().next().unwrap_or(first));
                     }
                 }
+                Kind::RawLog => {}
             }
         }
         let has_history = self.tables.len() > 1;

@@ -9,8 +9,8 @@ use deltalake::DeltaTable;
 use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
 
-use super::store::unavailable;
 use crate::error::Result;
+use crate::lake::unavailable;
 use crate::time::Millis;
 
 /// The key in the commit info.

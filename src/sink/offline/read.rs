@@ -14,9 +14,9 @@ use deltalake::delta_datafusion::DeltaSessionContext;
 use super::progress::{self, Progress};
 use super::rows::day;
 use super::schema::{self, DEAD_LETTERS, EVENT_DATE, KeyType, Kind, TableSpec};
-use super::store::{Place, unavailable};
 use crate::config::OfflineSettings;
 use crate::error::{Error, Result};
+use crate::lake::{Place, unavailable};
 use crate::time::{MAX_EVENT_TIME, MIN_EVENT_TIME, Millis};
 use crate::topology::Plan;
 
@@ -45,7 +45,7 @@ pub async fn read_history(
 ) -> Result<Vec<RecordBatch>> {
     let spec = spec_of(plan, version, entity)?;
     let wanted = key_filter(&spec, &query.key)?;
-    let Some(table) = load(&Place::new(settings), &spec).await? else { return Ok(vec![]) };
+    let Some(table) = Place::new(settings).load(&spec.path).await? else { return Ok(vec![]) };
     let failed = |e| unavailable(table.table_url(), "read", &e);
     let session = session()?;
     register(&session, entity, &table).await?;
@@ -61,7 +61,7 @@ pub async fn query(settings: &OfflineSettings, plan: &Plan, version: u32, sql: &
     let place = Place::new(settings);
     let session = session()?;
     for spec in schema::tables(plan, version)? {
-        if let Some(table) = load(&place, &spec).await? {
+        if let Some(table) = place.load(&spec.path).await? {
             register(&session, name_of(plan, &spec), &table).await?;
         }
     }
@@ -77,7 +77,7 @@ pub async fn query(settings: &OfflineSettings, plan: &Plan, version: u32, sql: &
 
 /// Where the tasks stood at the newest commits to an entity's table; empty when there is none.
 pub async fn read_progress(settings: &OfflineSettings, plan: &Plan, version: u32, entity: &str) -> Result<Progress> {
-    match load(&Place::new(settings), &spec_of(plan, version, entity)?).await? {
+    match Place::new(settings).load(&spec_of(plan, version, entity)?.path).await? {
         Some(table) => progress::newest(&table).await,
         None => Ok(Progress::default()),
     }
@@ -87,6 +87,7 @@ fn name_of<'a>(plan: &'a Plan, spec: &TableSpec) -> &'a str {
     match spec.kind {
         Kind::History { entity, .. } => &plan.entities[entity].name,
         Kind::DeadLetters => DEAD_LETTERS,
+        Kind::RawLog => &plan.source.topic,
     }
 }
 
@@ -100,20 +101,6 @@ fn spec_of(plan: &Plan, version: u32, entity: &str) -> Result<TableSpec> {
             names.join(", ")
         ))
     })
-}
-
-async fn load(place: &Place, spec: &TableSpec) -> Result<Option<DeltaTable>> {
-    if !place.may_exist(&spec.path) {
-        return Ok(None);
-    }
-    let mut table = place.table(&spec.path)?;
-    let url = table.table_url().clone();
-    let failed = |e| unavailable(&url, "open", &e);
-    if !table.verify_deltatable_existence().await.map_err(failed)? {
-        return Ok(None);
-    }
-    table.load().await.map_err(failed)?;
-    Ok(Some(table))
 }
 
 /// Text columns come back as plain Utf8, and filters go down to the Parquet pages.
@@ -204,7 +191,7 @@ pub async fn table_versions(settings: &OfflineSettings, plan: &Plan, version: u3
     let place = Place::new(settings);
     let mut found = BTreeMap::new();
     for spec in schema::tables(plan, version)? {
-        if let Some(table) = load(&place, &spec).await? {
+        if let Some(table) = place.load(&spec.path).await? {
             found.insert(name_of(plan, &spec).to_string(), table.version().unwrap_or(0));
         }
     }

@@ -56,6 +56,7 @@ pub fn columns_of(spec: &TableSpec, staged: &[Staged]) -> Result<(RecordBatch, D
     let (columns, dates) = match &spec.kind {
         Kind::History { key, .. } => history(spec, key, &rows, partitions)?,
         Kind::DeadLetters => dead_letters(&rows, partitions)?,
+        Kind::RawLog => return Err(Error::internal("an epoch holds no raw records")),
     };
     Ok((RecordBatch::try_new(spec.columns.clone(), columns).map_err(broken)?, dates))
 }

@@ -1,7 +1,8 @@
 //! What the tables look like: names, places, columns, types and table properties.
 //!
-//! Always holds: one table an entity with history and one for dead letters, each at `{url}/{topology}/{name}/v{version}`;
-//! the files hold every column but the last, the date, which is the partition column. Nothing beyond Delta's basic
+//! Always holds: one table an entity with history and one for dead letters, each at `{url}/{topology}/{name}/v{version}`,
+//! and one for the raw log of a topic, at `{url}/{topic}` of the archive; the files hold every column but the last, the
+//! partition column: a date, or the Kafka partition. Nothing beyond Delta's basic
 //! protocol (reader 1, writer 2): no deletion vectors, no column mapping, no feature that a reader might lack.
 
 use std::collections::BTreeSet;
@@ -11,6 +12,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use deltalake::kernel::{ArrayType, DataType as DeltaType, MapType, StructField};
 
 use crate::error::{Error, Result};
+use crate::lake::{PARTITION, STATS_COLUMNS, TOPIC_ID, stored_columns};
 use crate::topology::{EntityPlan, FieldType, Plan};
 
 /// The name of the dead letters' table, beside the entities' names.
@@ -34,6 +36,8 @@ pub enum Kind {
         key: Vec<KeyType>,
     },
     DeadLetters,
+    /// The records of a topic as they lie in Kafka.
+    RawLog,
 }
 
 /// The type of a key column.
@@ -46,16 +50,17 @@ pub enum KeyType {
 /// One table: where it is and what it holds.
 #[derive(Debug, Clone)]
 pub struct TableSpec {
-    /// `{topology}/{name}/v{version}`: its place below the url, and the beginning of its appIds.
+    /// `{topology}/{name}/v{version}`, or the topic: its place below the url, and the beginning of its appIds.
     pub path: String,
     pub kind: Kind,
     pub version: u32,
-    /// The columns of its files: all but the date, all in the table's order.
+    /// The columns of its files: all but the partition column, all in the table's order.
     pub columns: SchemaRef,
     /// The partition column.
-    pub date_column: &'static str,
+    pub partition_column: &'static str,
     /// How many leading columns have minimum and maximum in the log.
     pub stats_columns: usize,
+    /// Of the logic that writes it; of a raw log the topic's id, empty where the brokers do not tell it.
     pub fingerprint: String,
 }
 
@@ -69,17 +74,31 @@ impl TableSpec {
     pub fn key_columns(&self) -> usize {
         match &self.kind {
             Kind::History { key, .. } => key.len(),
-            Kind::DeadLetters => 0,
+            Kind::DeadLetters | Kind::RawLog => 0,
         }
     }
 
-    /// The columns as Delta declares them, the date last.
+    /// The property with [`Self::fingerprint`].
+    pub fn identity(&self) -> &'static str {
+        if self.kind == Kind::RawLog { TOPIC_ID } else { FINGERPRINT }
+    }
+
+    /// What to do about a table that is not this one.
+    pub fn remedy(&self) -> &'static str {
+        match self.kind {
+            Kind::RawLog => "give another archive.url, where a new archive begins with what the log has",
+            _ => "start a new version (--replay-from 0 --again), or give another offline.url",
+        }
+    }
+
+    /// The columns as Delta declares them, the partition column last.
     ///
     /// # Errors
     /// Internal: a column has a type that Delta has not, which no table has.
     pub fn delta_fields(&self) -> Result<Vec<StructField>> {
-        let date = StructField::nullable(self.date_column, DeltaType::DATE);
-        self.columns.fields().iter().map(|field| delta_field(field)).chain([Ok(date)]).collect()
+        let ty = if self.kind == Kind::RawLog { DeltaType::INTEGER } else { DeltaType::DATE };
+        let partition = StructField::nullable(self.partition_column, ty);
+        self.columns.fields().iter().map(|field| delta_field(field)).chain([Ok(partition)]).collect()
     }
 
     /// Table properties: statistics only where they prune, a checkpoint every 100 commits.
@@ -87,7 +106,7 @@ impl TableSpec {
         [
             ("delta.checkpointInterval".into(), Some(super::table::CHECKPOINT_INTERVAL.to_string())),
             ("delta.dataSkippingNumIndexedCols".into(), Some(self.stats_columns.to_string())),
-            (FINGERPRINT.into(), Some(self.fingerprint.clone())),
+            (self.identity().into(), (!self.fingerprint.is_empty()).then(|| self.fingerprint.clone())),
         ]
     }
 }
@@ -119,9 +138,22 @@ pub fn history(plan: &Plan, index: usize, version: u32) -> Result<TableSpec> {
         kind: Kind::History { entity: index, key },
         version,
         columns: Arc::new(Schema::new(columns)),
-        date_column: EVENT_DATE,
+        partition_column: EVENT_DATE,
         fingerprint: plan.fingerprint.clone(),
     })
+}
+
+/// The table of a topic's raw log.
+pub fn raw_log(topic: &str, topic_id: Option<&str>) -> TableSpec {
+    TableSpec {
+        path: topic.into(),
+        kind: Kind::RawLog,
+        version: 0,
+        columns: stored_columns(),
+        partition_column: PARTITION,
+        stats_columns: STATS_COLUMNS,
+        fingerprint: topic_id.unwrap_or_default().into(),
+    }
 }
 
 fn dead_letters(plan: &Plan, version: u32) -> TableSpec {
@@ -140,7 +172,7 @@ fn dead_letters(plan: &Plan, version: u32) -> TableSpec {
         kind: Kind::DeadLetters,
         version,
         columns: Arc::new(Schema::new(columns)),
-        date_column: DEAD_DATE,
+        partition_column: DEAD_DATE,
         stats_columns: 4,
         fingerprint: plan.fingerprint.clone(),
     }

@@ -1,4 +1,4 @@
-//! One Delta table and its commits: exactly once by row ordinal.
+//! One Delta table and its commits: exactly once by row ordinal, or by offset where it is the raw log's.
 //!
 //! Always holds:
 //! 1. A commit is written against the snapshot on which its transactions were read and compared, never a newer one:
@@ -24,9 +24,9 @@ use tokio::task::JoinHandle;
 
 use super::files::{DataFile, Encoder};
 use super::progress::{self, Progress, TaskProgress};
-use super::schema::{FINGERPRINT, Kind, TableSpec};
-use super::store::{self, Place, unavailable};
+use super::schema::{Kind, TableSpec};
 use crate::error::{Error, Result};
+use crate::lake::{self, Place, unavailable};
 
 /// Commits between two checkpoints.
 pub const CHECKPOINT_INTERVAL: u64 = 100;
@@ -43,10 +43,25 @@ pub struct Written {
     pub files: u64,
 }
 
+/// Rows that wait for a table's next commit, and the files that they become. "Ordinals" are offsets in a raw log.
+pub trait Pending {
+    /// How many rows wait.
+    fn pending_rows(&self) -> u64;
+
+    /// Closes every file and gives all finished ones, oldest first.
+    fn finish(&mut self) -> Result<&mut Vec<DataFile>>;
+
+    /// Drops the rows of a task whose ordinals are below `from`, which are in the table already.
+    fn drop_below(&mut self, partition: i32, from: i64) -> Result<()>;
+
+    /// Forgets the finished files: they are in the table.
+    fn clear_finished(&mut self);
+}
+
 /// A table that is open for appending.
-pub struct OfflineTable {
+pub struct OfflineTable<E = Encoder> {
     pub spec: Arc<TableSpec>,
-    pub encoder: Encoder,
+    pub encoder: E,
     table: DeltaTable,
     partitions: Vec<i32>,
     /// By partition: the transaction on `seen`, the ordinal of the next row.
@@ -58,23 +73,28 @@ pub struct OfflineTable {
     checkpoint: Option<JoinHandle<()>>,
 }
 
-impl OfflineTable {
+impl<E: Pending> OfflineTable<E> {
     /// Opens the table, making it when it is missing. Two that make it at once end with the same table.
     ///
     /// Errors: unavailable; configuration when the store does not let us in; refused when the table there has other columns
     /// or was written by other logic.
-    pub async fn open(place: &Place, spec: TableSpec, partitions: &[i32]) -> Result<Self> {
+    pub async fn open(
+        place: &Place,
+        spec: TableSpec,
+        encoder: impl FnOnce(Arc<TableSpec>) -> Result<E>,
+        partitions: &[i32],
+    ) -> Result<Self> {
         let spec = Arc::new(spec);
         let mut table = place.table(&spec.path)?;
         let url = table.table_url().clone();
-        let failed = |e: DeltaTableError| store::not_opened(&url, "open", &e);
+        let failed = |e: DeltaTableError| lake::not_opened(&url, "open", &e);
         if !table.verify_deltatable_existence().await.map_err(failed)? {
             create(&table, &spec).await?;
         }
         table.load().await.map_err(failed)?;
         check(&table, &spec)?;
         let mut opened = Self {
-            encoder: Encoder::new(spec.clone())?,
+            encoder: encoder(spec.clone())?,
             spec,
             table,
             partitions: partitions.to_vec(),
@@ -149,9 +169,9 @@ impl OfflineTable {
         if waiting.is_empty() {
             return Ok(());
         }
-        let uploads = waiting.iter().map(|file| store::upload(table, &file.path, &file.payload)).collect::<Vec<_>>();
+        let uploads = waiting.iter().map(|file| lake::upload(table, &file.path, &file.payload)).collect::<Vec<_>>();
         let stored: Vec<i64> = futures::stream::iter(uploads).buffered(UPLOADS).try_collect().await?;
-        store::sync(table, waiting.iter().map(|file| file.path.clone()).collect()).await?;
+        lake::sync(table, waiting.iter().map(|file| file.path.clone()).collect()).await?;
         for (file, at) in waiting.iter_mut().zip(stored) {
             file.uploaded = Some(at);
         }
@@ -182,7 +202,7 @@ impl OfflineTable {
             let before = self.durable(partition);
             if next < before {
                 return Err(Error::refused(format!(
-                    "the offline table {url} went back: partition {partition} had rows up to ordinal {before} and now \
+                    "the table {url} went back: partition {partition} had rows up to ordinal {before} and now \
                      only up to {next}; it was restored or replaced while Kappa ran: restart, and replay if rows are lost"
                 )));
             }
@@ -206,17 +226,22 @@ impl OfflineTable {
         Progress { partitions: self.partitions.iter().map(newest).collect() }
     }
 
-    /// Whether a record without rows is worth a commit. The dead letters' table tells only of its own ordinals.
+    /// Whether a record without rows is worth a commit. Only a history's tells of more than its own ordinals.
     fn is_news(&self, record: &Progress) -> bool {
         record.partitions.iter().any(|(partition, now)| {
             let recorded = self.recorded(*partition).unwrap_or_default();
-            self.next(now) > self.durable(*partition) || (self.spec.kind != Kind::DeadLetters && *now != recorded)
+            let is_history = matches!(self.spec.kind, Kind::History { .. });
+            self.next(now) > self.durable(*partition) || (is_history && *now != recorded)
         })
     }
 
     /// The ordinal that this table counts by.
     fn next(&self, progress: &TaskProgress) -> i64 {
-        if self.spec.kind == Kind::DeadLetters { progress.next_dead_letter } else { progress.next_ordinal }
+        match self.spec.kind {
+            Kind::History { .. } => progress.next_ordinal,
+            Kind::DeadLetters => progress.next_dead_letter,
+            Kind::RawLog => progress.next_offset,
+        }
     }
 
     /// Commits the finished files against the snapshot that was read last.
@@ -234,7 +259,7 @@ impl OfflineTable {
         let adds = files.iter().map(|file| Action::Add(add(&self.spec, file))).collect();
         let operation = DeltaOperation::Write {
             mode: SaveMode::Append,
-            partition_by: Some(vec![self.spec.date_column.to_string()]),
+            partition_by: Some(vec![self.spec.partition_column.to_string()]),
             predicate: None,
         };
         let snapshot: &dyn TableReference = self.table.snapshot()?;
@@ -242,7 +267,7 @@ impl OfflineTable {
         let done = commit.build(Some(snapshot), self.table.log_store(), operation).await?;
         let version = done.version();
         self.table.state = Some(done.snapshot());
-        let synced = store::sync(&self.table, vec![store::commit_path(version)]).await;
+        let synced = lake::sync(&self.table, vec![lake::commit_path(version)]).await;
         synced.map_err(|e| DeltaTableError::Generic(e.to_string()))?;
         self.seen = Some(version);
         self.durable.extend(next);
@@ -277,7 +302,7 @@ async fn create(table: &DeltaTable, spec: &TableSpec) -> Result<()> {
     let made = CreateBuilder::new()
         .with_log_store(table.log_store())
         .with_columns(spec.delta_fields()?)
-        .with_partition_columns([spec.date_column])
+        .with_partition_columns([spec.partition_column])
         .with_configuration(spec.properties())
         .with_raise_if_key_not_exists(false)
         .with_commit_properties(CommitProperties::default().with_max_retries(0))
@@ -288,7 +313,7 @@ async fn create(table: &DeltaTable, spec: &TableSpec) -> Result<()> {
             tracing::debug!(table = %table.table_url(), %error, "table was made by another writer");
             Ok(())
         }
-        Err(error) => Err(store::not_opened(table.table_url(), "create", &error)),
+        Err(error) => Err(lake::not_opened(table.table_url(), "create", &error)),
     }
 }
 
@@ -296,31 +321,38 @@ async fn create(table: &DeltaTable, spec: &TableSpec) -> Result<()> {
 fn check(table: &DeltaTable, spec: &TableSpec) -> Result<()> {
     let url = table.table_url();
     let snapshot = table.snapshot().map_err(|e| unavailable(url, "read", &e))?;
-    let remedy = "start a new version (--replay-from 0 --again), or give another offline.url";
+    let remedy = spec.remedy();
     let expected: Vec<String> = spec.delta_fields()?.iter().map(column_text).collect();
     let found: Vec<String> = snapshot.schema().fields().map(column_text).collect();
     if expected != found {
         let missing: Vec<_> = expected.iter().filter(|column| !found.contains(column)).cloned().collect();
         let extra: Vec<_> = found.iter().filter(|column| !expected.contains(column)).cloned().collect();
+        let wanted = if spec.kind == Kind::RawLog { "an archive" } else { "the topology" };
         return Err(Error::refused(format!(
-            "the offline table {url} has other columns than the topology: missing [{}], not in the topology [{}]{}; {remedy}",
+            "the table {url} has other columns than {wanted}: missing [{}], not in {wanted} [{}]{}; {remedy}",
             missing.join(", "),
             extra.join(", "),
             if missing.is_empty() && extra.is_empty() { ", another order" } else { "" },
         )));
     }
-    if *snapshot.metadata().partition_columns() != [spec.date_column] {
+    if *snapshot.metadata().partition_columns() != [spec.partition_column] {
         return Err(Error::refused(format!(
-            "the offline table {url} is partitioned by {:?}, not by {}; {remedy}",
+            "the table {url} is partitioned by {:?}, not by {}; {remedy}",
             snapshot.metadata().partition_columns(),
-            spec.date_column
+            spec.partition_column
         )));
     }
-    match snapshot.metadata().configuration().get(FINGERPRINT) {
-        Some(fingerprint) if *fingerprint != spec.fingerprint => Err(Error::refused(format!(
-            "the offline table {url} was written by other logic (fingerprint {fingerprint}, now {}); {remedy}",
-            spec.fingerprint
-        ))),
+    let now = &spec.fingerprint;
+    match snapshot.metadata().configuration().get(spec.identity()) {
+        Some(before) if !now.is_empty() && before != now => Err(Error::refused(match spec.kind {
+            Kind::RawLog => format!(
+                "the archive {url} is of another topic of this name (its id was {before} and is {now}): it was deleted and \
+                 made again, or lies in another cluster; {remedy}"
+            ),
+            _ => format!(
+                "the offline table {url} was written by other logic (fingerprint {before}, now {now}); {remedy}"
+            ),
+        })),
         _ => Ok(()),
     }
 }
@@ -332,7 +364,7 @@ fn column_text(field: &deltalake::kernel::StructField) -> String {
 fn add(spec: &TableSpec, file: &DataFile) -> Add {
     Add {
         path: file.path.clone(),
-        partition_values: [(spec.date_column.to_string(), Some(file.date.clone()))].into(),
+        partition_values: [(spec.partition_column.to_string(), Some(file.partition_value.clone()))].into(),
         size: file.payload.content_length() as i64,
         modification_time: file.uploaded.unwrap_or_default(),
         data_change: true,

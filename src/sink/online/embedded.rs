@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
 
-use super::text::{self, OnlineKey, POSITION_FIELD, RowText};
-use super::{OnlineBatch, OnlineHash, OnlineStore, Position, Progress};
+use super::text::{self, EVENT_TIME_FIELD, OnlineKey, POSITION_FIELD, RowText};
+use super::{OnlineBatch, OnlineHash, OnlineRow, OnlineStore, Position, Progress};
 use crate::error::{Error, Result};
 use crate::state::{Batch, Store};
 use crate::time::Millis;
@@ -87,6 +87,15 @@ impl OnlineStore for EmbeddedStore {
         self.blocking(move |inner| inner.get(&online_key))
     }
 
+    fn get_many<'a>(
+        &'a self,
+        online_keys: &'a [String],
+        fields: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<Option<OnlineRow>>>> {
+        let (online_keys, fields) = (online_keys.to_vec(), fields.to_vec());
+        self.blocking(move |inner| inner.get_many(&online_keys, &fields))
+    }
+
     fn set_progress<'a>(&'a self, partition: i32, progress: Progress) -> BoxFuture<'a, Result<()>> {
         self.blocking(move |inner| inner.set_progress(partition, progress))
     }
@@ -157,6 +166,17 @@ impl Inner {
         if stored.expiry <= (self.clock)() { Ok(None) } else { stored.hash().map(Some) }
     }
 
+    fn get_many(&self, online_keys: &[String], fields: &[String]) -> Result<Vec<Option<OnlineRow>>> {
+        let keys: Vec<Vec<u8>> = online_keys.iter().map(|key| entity_key(key)).collect();
+        let stored = self.store.multi_get(&keys.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
+        let now = (self.clock)();
+        let row = |value: &Option<Vec<u8>>| match value.as_deref().map(Stored::read).transpose()? {
+            Some(stored) if stored.expiry > now => stored.row(fields),
+            _ => Ok(None),
+        };
+        stored.iter().map(row).collect()
+    }
+
     fn progress(&self, partition: i32) -> Result<Option<Progress>> {
         let stored = self.store.get(&progress_key(partition))?;
         stored.map(|json| serde_json::from_slice(&json).map_err(|e| corrupt(&e))).transpose()
@@ -205,24 +225,40 @@ impl<'a> Stored<'a> {
         parse().ok_or_else(|| corrupt(&"a value is cut short"))
     }
 
-    fn hash(&self) -> Result<OnlineHash> {
+    /// Names and texts, by name: as a hash is ordered.
+    fn texts(&self) -> Result<Vec<(&'a str, &'a str)>> {
         let mut rest = self.fields;
-        let mut next = || -> Option<String> {
+        let mut next = || -> Option<&'a str> {
             let (len, after) = rest.split_first_chunk::<4>()?;
             let (text, after) = after.split_at_checked(u32::from_be_bytes(*len) as usize)?;
             rest = after;
-            String::from_utf8(text.to_vec()).ok()
+            std::str::from_utf8(text).ok()
         };
-        let mut hash = OnlineHash::new();
+        let mut texts = Vec::new();
         while let Some(name) = next() {
-            hash.insert(name, next().ok_or_else(|| corrupt(&"a field is cut short"))?);
+            texts.push((name, next().ok_or_else(|| corrupt(&"a field is cut short"))?));
         }
-        if rest.is_empty() && hash.contains_key(POSITION_FIELD) {
-            Ok(hash)
-        } else {
-            Err(corrupt(&"a hash is cut short"))
+        match rest.is_empty() && find(&texts, POSITION_FIELD).is_some() {
+            true => Ok(texts),
+            false => Err(corrupt(&"a hash is cut short")),
         }
     }
+
+    fn hash(&self) -> Result<OnlineHash> {
+        Ok(self.texts()?.into_iter().map(|(name, text)| (name.to_string(), text.to_string())).collect())
+    }
+
+    fn row(&self, fields: &[String]) -> Result<Option<OnlineRow>> {
+        let texts = self.texts()?;
+        let event_time = find(&texts, EVENT_TIME_FIELD).and_then(|text| text.parse().ok());
+        let text = |field: &String| find(&texts, field).map(str::to_string);
+        Ok(event_time.map(|event_time| OnlineRow { event_time, texts: fields.iter().map(text).collect() }))
+    }
+}
+
+/// The text of a field, among texts by name.
+fn find<'a>(texts: &[(&str, &'a str)], name: &str) -> Option<&'a str> {
+    texts.binary_search_by(|(field, _)| (*field).cmp(name)).ok().map(|at| texts[at].1)
 }
 
 fn incoming(batch: &OnlineBatch<'_>) -> Result<Vec<Incoming>> {

@@ -85,6 +85,7 @@ fn feature(name: &str, aggregate: Aggregate, output_type: OutputType) -> Feature
         input_type: ValueType::Int64,
         output_type,
         empty,
+        max_age: None,
     }
 }
 
@@ -97,6 +98,7 @@ pub fn entity() -> EntityPlan {
         expr: ExprId(0),
         on: DerivedOn::Row,
         output_type: Scalar(ValueType::Double),
+        max_age: None,
     };
     let asked = DerivedPlan { name: "asked".to_string(), on: DerivedOn::Read, ..ratio.clone() };
     EntityPlan {

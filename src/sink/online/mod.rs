@@ -21,6 +21,7 @@ use arrow::array::RecordBatch;
 use futures::future::BoxFuture;
 
 pub use self::coalesce::{Picks, newest};
+pub use self::column::Column;
 pub use self::embedded::{Clock, EmbeddedStore};
 pub use self::position::Position;
 pub use self::redis::RedisStore;
@@ -48,6 +49,15 @@ pub struct OnlineBatch<'a> {
 /// `_event_time`, `_version`, `_position`.
 pub type OnlineHash = BTreeMap<String, String>;
 
+/// Some fields of a hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OnlineRow {
+    /// `_event_time`: what the values are as of.
+    pub event_time: Millis,
+    /// The fields that were asked for, in that order; `None` for one that the hash does not have.
+    pub texts: Vec<Option<String>>,
+}
+
 /// The port. Publishing is idempotent and never takes a value back: a repetition, a retry after a lost answer and a
 /// zombie's late write leave the newest position in place. After an error any part of the batch may have been applied.
 /// An error of kind `Unavailable` is retried by the caller; the store reconnects by itself.
@@ -56,6 +66,13 @@ pub trait OnlineStore: Send + Sync + std::fmt::Debug {
     fn publish<'a>(&'a self, batch: &'a OnlineBatch<'a>) -> BoxFuture<'a, Result<()>>;
     /// The hash stored under an online key (`features:u42`), or `None`.
     fn get<'a>(&'a self, online_key: &'a str) -> BoxFuture<'a, Result<Option<OnlineHash>>>;
+    /// These fields of many hashes, in one round trip: a row for each online key, in their order, and `None` where
+    /// nothing is stored. A hash without a readable `_event_time` is not Kappa's, and as good as none.
+    fn get_many<'a>(
+        &'a self,
+        online_keys: &'a [String],
+        fields: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<Option<OnlineRow>>>>;
     /// Publishes how far a partition has come: (generation, next offset, watermark); never takes it back. Also the
     /// store's own watermark: written after the rows, on the same connection. A store that is found to have lost what
     /// it acknowledged keeps showing so, and nothing is written, until [`Self::check`] has named the partition.
@@ -65,7 +82,7 @@ pub trait OnlineStore: Send + Sync + std::fmt::Debug {
     /// The partitions of `expected` (what was acknowledged, from the caller's own state) whose rows the store may have
     /// lost: their stored progress is missing or behind, or a server of a cluster is not the one that took them. They
     /// must be published again from state, and only then their progress: it vouches for the rows before it. Asked at
-    /// start, after an `Unavailable`, and now and then.
+    /// start, after an `Unavailable`, and now and then. Refused: by now it would evict what it holds.
     fn check<'a>(&'a self, expected: &'a [(i32, Progress)]) -> BoxFuture<'a, Result<Vec<i32>>>;
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::fixture::{Row, entity, rows};
-use super::{EmbeddedStore, OnlineBatch, OnlineHash, OnlineStore, Progress};
+use super::{EmbeddedStore, OnlineBatch, OnlineHash, OnlineRow, OnlineStore, Progress};
 use crate::error::Result;
 use crate::state::{MemoryStore, RocksShared, RocksStore, Store};
 use crate::time::Millis;
@@ -54,6 +54,7 @@ pub async fn conforms<F: Future<Output = ()>>(store: &dyn OnlineStore, expire: i
     any_key_is_a_key(store).await;
     many_entities_at_once(store).await;
     many_features_at_once(store).await;
+    many_hashes_are_read_at_once(store).await;
     progress_comes_back(store).await;
 }
 
@@ -154,6 +155,8 @@ async fn all_empty_expires<F: Future<Output = ()>>(store: &dyn OnlineStore, expi
     put(store, &entity(), FIRST, &[Row::empty("long", 1)]).await.unwrap();
     expire(400).await;
     assert_eq!(hash(store, "gone").await, None);
+    let read = store.get_many(&["t:gone", "t:back"].map(String::from), &[]).await.unwrap();
+    assert_eq!(read.iter().map(Option::is_some).collect::<Vec<_>>(), [false, true]);
     assert_eq!(field(store, "back", "count").await.as_deref(), Some("3"));
     assert_eq!(field(store, "stays", "count").await.as_deref(), Some("0"));
     assert_eq!(field(store, "long", "count").await.as_deref(), Some("0"));
@@ -223,6 +226,37 @@ async fn many_features_at_once(store: &dyn OnlineStore) {
     store.publish(&batch).await.unwrap();
     let stored = hash(store, "wide").await.unwrap();
     assert_eq!((stored.len(), stored["f0"].as_str(), stored["f4999"].as_str()), (width + 3, "0", "4999"));
+}
+
+async fn many_hashes_are_read_at_once(store: &dyn OnlineStore) {
+    let list: Vec<Row> = (0..300).map(|at| Row::full(&format!("read {at}"), at)).collect();
+    put(store, &entity(), FIRST, &list).await.unwrap();
+    put(store, &entity(), FIRST, &[Row { category: None, ..Row::full("read 7", 1_000) }]).await.unwrap();
+    let fields = ["category", "_version", "nothing", "count", "by", "count"].map(String::from);
+    // Out of order, some twice, some that nobody has.
+    let asked: Vec<usize> = (0..600).rev().chain([5, 5]).collect();
+    let keys: Vec<String> = asked.iter().map(|at| format!("t:read {at}")).collect();
+    let read = store.get_many(&keys, &fields).await.unwrap();
+    assert_eq!(read.len(), asked.len());
+    for (at, row) in asked.iter().zip(read) {
+        let offset = if *at == 7 { 1_000 } else { *at };
+        let texts = [
+            (*at != 7).then(|| format!("category {at}")),
+            Some("1".to_string()),
+            None,
+            Some(offset.to_string()),
+            Some(format!(r#"{{"x":[{offset}],"y":null}}"#)),
+            Some(offset.to_string()),
+        ];
+        let expected = OnlineRow { event_time: 1_000 + offset as Millis, texts: texts.to_vec() };
+        assert_eq!(row, (*at < 300).then_some(expected), "{at}");
+    }
+    let bare = store.get_many(&keys[299..302], &[]).await.unwrap();
+    assert_eq!(
+        bare.iter().map(|row| row.as_ref().map(|row| row.texts.len())).collect::<Vec<_>>(),
+        [None, Some(0), Some(0)]
+    );
+    assert!(store.get_many(&[], &fields).await.unwrap().is_empty());
 }
 
 async fn progress_comes_back(store: &dyn OnlineStore) {

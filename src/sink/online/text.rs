@@ -3,14 +3,14 @@
 //! Always holds: a field a column of the row, features first, then what is derived with the row; each value as
 //! `Column` writes it; null has no text at all. The columns are downcast once a batch.
 
-use arrow::array::{Array, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{Array, ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
 
 use super::column::Column;
 use super::{OnlineBatch, OnlineHash, Position};
 use crate::error::{Error, Result};
 use crate::state::ROW_COLUMNS;
 use crate::time::Millis;
-use crate::topology::{EntityPlan, Literal};
+use crate::topology::{EntityPlan, Literal, OutputType};
 
 /// The event time of the row: `T`, or `T'` of a refresh.
 pub const EVENT_TIME_FIELD: &str = "_event_time";
@@ -108,6 +108,14 @@ pub fn hash(batch: &OnlineBatch<'_>, text: &RowText<'_>, row: usize) -> OnlineHa
     hash
 }
 
+/// One value of this type as every store holds it; `None` for null, and for an array of another type.
+pub fn value(array: &ArrayRef, ty: &OutputType, row: usize) -> Option<String> {
+    let column = Column::new(array, ty).filter(|column| !column.is_null(row))?;
+    let mut bytes = Vec::new();
+    column.write(row, &mut bytes);
+    String::from_utf8(bytes).ok()
+}
+
 /// The online key of an entity: its template with `{id}` replaced.
 #[derive(Debug, Clone, Copy)]
 pub struct OnlineKey<'a> {
@@ -145,7 +153,7 @@ impl<'a> OnlineKey<'a> {
 mod tests {
     use super::super::fixture::{Row, entity, rows};
     use super::*;
-    use crate::topology::{OutputType, ValueType};
+    use crate::topology::ValueType;
 
     #[test]
     fn an_entity_is_empty_when_every_feature_shows_its_empty_value() {

@@ -39,14 +39,25 @@ entities:
       age: {sql: "now() - seen", on: read}
 "#;
 
-fn wide(from: &str, to: &str) -> String {
+/// What a topology means: as a whole, and part by part.
+fn meaning(yaml: &str) -> (String, Parts) {
+    let plan = plan(yaml);
+    (plan.fingerprint.clone(), plan.parts())
+}
+
+fn wide(from: &str, to: &str) -> (String, Parts) {
     assert!(WIDE.contains(from), "the wide topology does not hold {from:?}");
-    plan(&WIDE.replacen(from, to, 1)).fingerprint
+    meaning(&WIDE.replacen(from, to, 1))
+}
+
+/// Neither the whole nor the parts are those of a meaning that was seen.
+fn is_new(seen: &[(String, Parts)], (fingerprint, parts): &(String, Parts)) -> bool {
+    seen.iter().all(|(other, others)| other != fingerprint && others != parts)
 }
 
 #[test]
 fn defaults_that_are_written_out_and_bounds_that_stop_are_not_meaning() {
-    let fingerprint = plan(WIDE).fingerprint;
+    let base = meaning(WIDE);
     for (from, to) in [
         ("forget_after: 30d", "forget_after: 720h"),
         ("forget_after: 30d", "forget_after: 30d\n    horizon_records: 5"),
@@ -64,14 +75,16 @@ fn defaults_that_are_written_out_and_bounds_that_stop_are_not_meaning() {
         ("twice: \"newest * 2\"", "twice: {sql: newest * 2, on: row}"),
         ("decimal(10,2)", "decimal( 10, 2 )"),
         ("window: {session: 30m}}", "window: {session: 30m}, empty: null}"),
+        ("empty: 7", "empty: 7, max_age: 1h"),
+        ("on: read}", "on: read, max_age: 1h}"),
     ] {
-        assert_eq!(wide(from, to), fingerprint, "{from} -> {to}");
+        assert_eq!(wide(from, to), base, "{from} -> {to}");
     }
 }
 
 #[test]
 fn every_argument_is_meaning() {
-    let mut seen = vec![plan(WIDE).fingerprint];
+    let mut seen = vec![meaning(WIDE)];
     for (from, to) in [
         ("    forget_after: 30d\n", ""),
         ("forget_after: 30d", "forget_after: 31d"),
@@ -108,9 +121,9 @@ fn every_argument_is_meaning() {
         ),
         ("\"newest * 2\"", "{sql: newest * 2, on: read}"),
     ] {
-        let fingerprint = wide(from, to);
-        assert!(!seen.contains(&fingerprint), "{from} -> {to}");
-        seen.push(fingerprint);
+        let other = wide(from, to);
+        assert!(is_new(&seen, &other), "{from} -> {to}");
+        seen.push(other);
     }
 }
 
@@ -124,8 +137,8 @@ fn what_an_entity_forgets_is_its_features_meaning_and_what_it_derives_is_not() {
 
 #[test]
 fn comments_order_of_names_and_the_online_side_are_not_meaning() {
-    let fingerprint = plan(BASE).fingerprint;
-    assert_eq!(fingerprint.len(), 32);
+    let base = meaning(BASE);
+    assert_eq!(base.0.len(), 32);
     for (from, to) in [
         ("topology: shop", "# a comment\ntopology: shop"),
         ("topology: shop", "topology: other"),
@@ -141,13 +154,13 @@ fn comments_order_of_names_and_the_online_side_are_not_meaning() {
         ("key: user_id", "key: user_id\n    online_key: \"u:{id}\"\n    empty_ttl: 3d\n    history: on"),
         ("event: string", "event: {type: string, path: event}"),
     ] {
-        assert_eq!(plan(&changed(from, to)).fingerprint, fingerprint, "{from} -> {to}");
+        assert_eq!(meaning(&changed(from, to)), base, "{from} -> {to}");
     }
 }
 
 #[test]
 fn whatever_decides_a_value_or_a_row_is_meaning() {
-    let mut seen = vec![plan(BASE).fingerprint];
+    let mut seen = vec![meaning(BASE)];
     for (from, to) in [
         ("topic: shop.events", "topic: shop.events2"),
         ("lateness: 5s", "lateness: 6s"),
@@ -172,17 +185,17 @@ fn whatever_decides_a_value_or_a_row_is_meaning() {
         ("event = 'view'", "event = 'click'"),
         ("where: \"event = 'view'\", ", ""),
     ] {
-        let fingerprint = plan(&changed(from, to)).fingerprint;
-        assert!(!seen.contains(&fingerprint), "{from} -> {to}");
-        seen.push(fingerprint);
+        let other = meaning(&changed(from, to));
+        assert!(is_new(&seen, &other), "{from} -> {to}");
+        seen.push(other);
     }
-    let swapped = plan(
+    let swapped = meaning(
         &changed("      views_1h: {count: \"*\", where: \"event = 'view'\", window: 1h, slide: 1m}\n", "").replace(
             "      visit:",
             "      views_1h: {count: \"*\", where: \"event = 'view'\", window: 1h, slide: 1m}\n      visit:",
         ),
     );
-    assert!(!seen.contains(&swapped.fingerprint), "the order of features is the order of columns");
+    assert!(is_new(&seen, &swapped), "the order of features is the order of columns");
 }
 
 #[test]
@@ -195,4 +208,22 @@ fn a_features_fingerprint_is_its_own() {
     assert_ne!(of(&base, 0), of(&base, 1));
     let other_log = plan(&changed("topic: shop.events", "topic: other"));
     assert_ne!(of(&base, 0), of(&other_log, 0));
+}
+
+#[test]
+fn what_a_changed_topology_changes_is_named() {
+    let base = plan(BASE);
+    let to = |yaml: &str| Difference::between(&base, &base.fingerprint, &plan(yaml)).to_string();
+    let said = |from: &str, into: &str| to(&changed(from, into));
+    assert_eq!(said("session: 30m", "session: 31m"), "changed: user.visit");
+    assert_eq!(said("lateness: 5s", "lateness: 6s"), "changed: source.lateness");
+    assert_eq!(said("active: bool", "active: string"), "changed: source.schema.active");
+    assert_eq!(said("spent: ", "spent2: "), "new: user.spent2; gone: user.spent");
+    assert_eq!(said("key: user_id", "key: user_id\n    history: off"), "changed: history of user");
+    let feature = "      views_1h: {count: \"*\", where: \"event = 'view'\", window: 1h, slide: 1m}\n";
+    let swapped = changed(feature, "").replace("      visit:", &format!("{feature}      visit:"));
+    assert_eq!(to(&swapped), "changed: the order of entities and features");
+    assert_eq!(to(BASE), "");
+    let rebuilt = Difference::between(&base, "as an older Kappa has it", &base).to_string();
+    assert_eq!(rebuilt, "changed: Kappa's own rules");
 }

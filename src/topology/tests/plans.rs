@@ -310,6 +310,19 @@ fn what_is_derived_reads_features_and_what_stands_above() {
 }
 
 #[test]
+fn a_max_age_is_of_one_feature_and_shown_in_its_explanation() {
+    let read = "\n      last_at: {last: ts, window: lifetime}\n    derived:\n      gone: {sql: \"now() - last_at\", on: read, max_age: 2h}\n";
+    let plan = plan(&format!("{}{read}", changed("sum: price, ", "sum: price, max_age: 1d, ").trim_end()));
+    let entity = &plan.entities[0];
+    let of = |name: &str| entity.features.iter().find(|feature| feature.name == name).unwrap().max_age;
+    assert_eq!((of("spent"), of("views_1h"), entity.derived[0].max_age), (Some(86_400_000), None, Some(7_200_000)));
+    let text = Explanation::of(&plan).to_string();
+    for part in ["read up to an age of 1d\n", "on read, read up to an age of 2h"] {
+        assert!(text.contains(part), "{part} in\n{text}");
+    }
+}
+
+#[test]
 fn equal_sql_is_one_expression() {
     let plan = plan(SHOP);
     let features = &plan.entities[0].features;

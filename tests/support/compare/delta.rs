@@ -14,7 +14,7 @@ use futures::TryStreamExt;
 
 use crate::support::oracle::{DeadLetter, Entity, FeatureRow, Topology, Type, Value};
 
-type Failure = Box<dyn Error + Send + Sync>;
+pub type Failure = Box<dyn Error + Send + Sync>;
 
 /// The rows of one entity's table, of one partition or of all, in no particular order. `url` is a directory or any
 /// URL that Delta reads. The key fields, the fixed columns and the features are found by name.
@@ -48,23 +48,28 @@ pub async fn read_dead_letters(url: &str) -> Result<Vec<DeadLetter>, Failure> {
     Ok(letters)
 }
 
+/// A table as `t`.
+pub(super) async fn open(url: &str) -> Result<SessionContext, Failure> {
+    let table = deltalake::open_table(deltalake::ensure_table_uri(url)?).await?;
+    let context = SessionContext::new();
+    context.register_table("t", table.table_provider().await?)?;
+    Ok(context)
+}
+
 async fn scan(
     url: &str,
     partition: Option<i32>,
 ) -> Result<deltalake::datafusion::execution::SendableRecordBatchStream, Failure> {
-    let table = deltalake::open_table(deltalake::ensure_table_uri(url)?).await?;
-    let context = SessionContext::new();
-    context.register_table("t", table.table_provider().await?)?;
     let filter = partition.map_or(String::new(), |partition| format!(" where \"partition\" = {partition}"));
-    Ok(context.sql(&format!("select * from t{filter}")).await?.execute_stream().await?)
+    Ok(open(url).await?.sql(&format!("select * from t{filter}")).await?.execute_stream().await?)
 }
 
-fn column(batch: &RecordBatch, name: &str, ty: &DataType) -> Result<ArrayRef, Failure> {
+pub(super) fn column(batch: &RecordBatch, name: &str, ty: &DataType) -> Result<ArrayRef, Failure> {
     let column = batch.column_by_name(name).ok_or_else(|| format!("no column `{name}` in {:?}", batch.schema()))?;
     Ok(cast(column, ty)?)
 }
 
-fn ints(batch: &RecordBatch, name: &str) -> Result<Vec<i64>, Failure> {
+pub(super) fn ints(batch: &RecordBatch, name: &str) -> Result<Vec<i64>, Failure> {
     let column = column(batch, name, &DataType::Int64)?;
     if column.null_count() > 0 {
         return Err(format!("`{name}` has nulls").into());

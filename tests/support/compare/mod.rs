@@ -5,10 +5,12 @@
 
 mod delta;
 mod online;
+mod tables;
 mod values;
 
-pub use delta::{read_dead_letters, read_rows, rows_of_batch};
+pub use delta::{Failure, read_dead_letters, read_rows, rows_of_batch};
 pub use online::{OnlineDifferences, StoredHashes, compare_online, read_redis};
+pub use tables::compare_tables;
 pub use values::{Nearness, same_value};
 
 use std::fmt;

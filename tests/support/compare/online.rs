@@ -76,13 +76,33 @@ pub fn compare_online(topology: &Topology, runs: &[PartitionRun], stored: &Store
             lines.truncate(SHOWN);
         }
     }
-    let mut extra: Vec<&String> = stored.keys().filter(|key| !last.contains_key(*key)).collect();
+    let is_extra = |key: &&String| !last.contains_key(*key) && !shows_nothing(topology, key, &stored[*key]);
+    let mut extra: Vec<&String> = stored.keys().filter(is_extra).collect();
     extra.sort();
     found.extra = extra.len() as u64;
     lines.extend(extra.iter().take(SHOWN).map(|key| format!("extra: {key} {:?}", stored[*key])));
     lines.truncate(SHOWN);
     found.first = lines;
     found
+}
+
+/// Whether a hash shows what an absent one means: every feature empty. A version that took over leaves such ones of
+/// entities that only the one before it knew, until they expire.
+fn shows_nothing(topology: &Topology, key: &str, hash: &BTreeMap<String, String>) -> bool {
+    let is_of = |template: &str| {
+        let (before, after) = template.split_once("{id}").expect("a template");
+        key.starts_with(before) && key.ends_with(after)
+    };
+    topology.entities.iter().filter(|entity| is_of(&entity.online_key)).any(|entity| {
+        let types: HashMap<&str, Type> = entity.columns().into_iter().collect();
+        let names: Vec<&String> = hash.keys().filter(|name| !name.starts_with('_')).collect();
+        names.iter().all(|name| types.contains_key(name.as_str()))
+            && entity.features.iter().all(|feature| {
+                let ty = &types[feature.name.as_str()];
+                let found = hash.get(&feature.name).map_or(Some(Value::Null), |text| read_text(text, ty));
+                found.is_some_and(|found| found == feature.empty_value())
+            })
+    })
 }
 
 fn all_empty(topology: &Topology, row: &FeatureRow) -> bool {

@@ -7,7 +7,7 @@
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-use super::{malformed, partition_of, pick, too_deep};
+use super::{Wrong, malformed, partition_of, pick, too_deep};
 use crate::support::oracle::{LogRecord, Topology, Window};
 
 /// What a small log may hold.
@@ -196,7 +196,10 @@ impl<'a> Small<'a> {
         let key = Some(user.as_bytes().to_vec());
         match self.rng.random_range(0..100) {
             0 => return (key, None),
-            1..=2 => return (key, Some(malformed(&mut self.rng, time))),
+            1..=2 => {
+                let wrong = Wrong::in_millis(["user_id", "price", "ts"], time);
+                return (key, Some(malformed(&mut self.rng, &wrong)));
+            }
             3 if self.rng.random_bool(0.2) => return (key, Some(too_deep(time))),
             _ => {}
         }

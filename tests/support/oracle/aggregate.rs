@@ -3,7 +3,7 @@
 //! Always holds: it follows from the inputs alone, given in the order of (event time, offset); nothing is carried over.
 //! For sketches it is the exact answer, which they may miss by what they promise.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use num_bigint::BigInt;
@@ -68,11 +68,11 @@ fn aggregate(feature: &Feature, inputs: &[Input], at: i64) -> (Value, f64) {
         Aggregate::LastK(k) => Value::List(values.iter().rev().take(*k).map(|value| (*value).clone()).collect()),
         Aggregate::Variance => variance(&values).map_or(Value::Null, Value::Double),
         Aggregate::Stddev => variance(&values).map_or(Value::Null, |variance| Value::Double(variance.sqrt())),
-        Aggregate::Distinct { limit } => match counted(&values).len() {
+        Aggregate::Distinct { limit } => match distinct(&values) {
             found if found > *limit => Value::Null,
             found => Value::Int(found as i64),
         },
-        Aggregate::ApproxDistinct { .. } => Value::Int(counted(&values).len() as i64),
+        Aggregate::ApproxDistinct { .. } => Value::Int(distinct(&values) as i64),
         Aggregate::TopK { k, limit } => top_k(&values, *k, *limit),
         Aggregate::Quantile { q, .. } => quantile(&sorted(&values), *q),
         Aggregate::Quantiles { q, .. } => {
@@ -138,6 +138,8 @@ fn sum_of_decimals(values: &[&Value], scale: u8, average: bool) -> Value {
 fn decayed(feature: &Feature, inputs: &[Input], at: i64, half_life: i64) -> (Value, f64) {
     let average = feature.aggregate == Aggregate::Avg;
     let from = if average { inputs[inputs.len() - 1].time } else { at };
+    // The others weigh nothing that a double could hold.
+    let inputs = &inputs[inputs.partition_point(|input| (from - input.time) / half_life > 1_080)..];
     let weights: Vec<f64> =
         inputs.iter().map(|input| f64::exp2(-((from - input.time) as f64) / half_life as f64)).collect();
     if feature.aggregate == Aggregate::Count {
@@ -148,6 +150,18 @@ fn decayed(feature: &Feature, inputs: &[Input], at: i64, half_life: i64) -> (Val
     let divisor = if average { exact_sum(&weights).expect("as many as inputs at most") } else { 1.0 };
     let slack = parts.iter().map(|part| part.abs()).sum::<f64>() * 1e-12 / divisor;
     (exact_sum(&parts).map_or(Value::Null, |sum| Value::Double(sum / divisor + 0.0)), slack)
+}
+
+/// How many distinct values.
+fn distinct(values: &[&Value]) -> usize {
+    let texts: Option<HashSet<&str>> = values
+        .iter()
+        .map(|value| match value {
+            Value::Str(text) => Some(&**text),
+            _ => None,
+        })
+        .collect();
+    texts.map_or_else(|| counted(values).len(), |texts| texts.len())
 }
 
 /// The distinct values, ascending, and how often each is there.

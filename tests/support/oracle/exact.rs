@@ -1,8 +1,8 @@
 //! Exact sums and variances, rounded once to the nearest double, ties to even.
 //!
 //! Every finite double is `m * 2^e` with whole `m` and `e >= -1074`, so a sum of doubles is one whole number at the
-//! smallest exponent. That number fits 128 bits for ordinary prices and is a `BigInt` otherwise. A variance is a
-//! fraction of two whole numbers.
+//! smallest exponent. That number fits 128 bits for ordinary prices; otherwise it is added up digit by digit. A variance
+//! is a fraction of two whole numbers.
 
 use num_bigint::{BigInt, Sign};
 
@@ -25,10 +25,28 @@ pub fn exact_sum(values: &[f64]) -> Option<f64> {
         // The cast rounds to nearest even; the product is exact, or infinite.
         (sum as f64) * 2f64.powi(low)
     } else {
-        let sum: BigInt = values.iter().map(|value| split(*value)).map(|(m, e)| BigInt::from(m) << (e + 1074)).sum();
-        round(&sum, -1074)
+        round(&wide_sum(values), -1074)
     };
     rounded.is_finite().then_some(rounded + 0.0)
+}
+
+/// The exact sum of doubles of any size, in units of `2^-1074`.
+fn wide_sum(values: &[f64]) -> BigInt {
+    // The largest double ends at bit 2,098. A digit has 32 bits, and room for 2^31 summands.
+    let mut digits = [0i64; 68];
+    for (mantissa, exponent) in values.iter().map(|value| split(*value)) {
+        let place = (exponent + 1074) as usize;
+        let mut rest = u128::from(mantissa.unsigned_abs()) << (place % 32);
+        for digit in &mut digits[place / 32..] {
+            if rest == 0 {
+                break;
+            }
+            let part = (rest & 0xffff_ffff) as i64;
+            *digit += if mantissa < 0 { -part } else { part };
+            rest >>= 32;
+        }
+    }
+    digits.iter().rev().fold(BigInt::from(0), |sum, digit| (sum << 32usize) + *digit)
 }
 
 /// The sample variance of numbers of one type; `None` for fewer than two, or beyond the largest double.
@@ -36,10 +54,8 @@ pub fn variance(values: &[&Value]) -> Option<f64> {
     if values.len() < 2 {
         return None;
     }
-    let (numbers, power, divisor) = as_whole(values);
-    let n = BigInt::from(numbers.len());
-    let sum: BigInt = numbers.iter().sum();
-    let squares: BigInt = numbers.iter().map(|number| number * number).sum();
+    let n = BigInt::from(values.len());
+    let (sum, squares, power, divisor) = sums(values);
     let above = &n * squares - &sum * &sum;
     let below: BigInt = &n * (&n - 1) * &divisor * &divisor;
     // 128 bits more than the divisor has, so that what is cut off is far below the last bit.
@@ -48,22 +64,61 @@ pub fn variance(values: &[&Value]) -> Option<f64> {
     value.is_finite().then_some(value)
 }
 
-/// The whole numbers of which the values are `number * 2^power / divisor`.
-fn as_whole(values: &[&Value]) -> (Vec<BigInt>, i32, BigInt) {
+/// The sum and the sum of squares of whole numbers, of which the values are `number * 2^power / divisor`.
+fn sums(values: &[&Value]) -> (BigInt, BigInt, i32, BigInt) {
     let one = BigInt::from(1);
     if let Value::Double(_) = values[0] {
         let parts: Vec<(i64, i32)> = values.iter().filter_map(|value| value.number()).map(split).collect();
-        let low = parts.iter().filter(|part| part.0 != 0).map(|part| part.1).min().unwrap_or(0);
+        let exponents = || parts.iter().filter(|part| part.0 != 0).map(|part| part.1);
+        let (low, high) = (exponents().min().unwrap_or(0), exponents().max().unwrap_or(0));
+        // A mantissa has 53 bits.
+        if high - low < SQUARED_BITS - 53 {
+            let numbers: Vec<i128> = parts.iter().map(|(m, e)| shifted(*m, *e, low)).collect();
+            let (sum, squares) = narrow_sums(&numbers);
+            return (sum, squares, low, one);
+        }
         let number = |(m, e): &(i64, i32)| if *m == 0 { BigInt::from(0) } else { BigInt::from(*m) << (e - low) };
-        return (parts.iter().map(number).collect(), low, one);
+        let (sum, squares) = wide_sums(&parts.iter().map(number).collect::<Vec<_>>());
+        return (sum, squares, low, one);
     }
     let number = |value: &&Value| match value {
-        Value::Int(v) => BigInt::from(*v),
-        Value::Decimal(v, _) => BigInt::from(*v),
+        Value::Int(v) => i128::from(*v),
+        Value::Decimal(v, _) => *v,
         other => panic!("{other} is no number"),
     };
+    let numbers: Vec<i128> = values.iter().map(number).collect();
     let divisor = if let Value::Decimal(_, scale) = values[0] { ten_to(*scale) } else { one };
-    (values.iter().map(number).collect(), 0, divisor)
+    let (sum, squares) = if numbers.iter().all(|number| number.unsigned_abs() >> SQUARED_BITS == 0) {
+        narrow_sums(&numbers)
+    } else {
+        wide_sums(&numbers.into_iter().map(BigInt::from).collect::<Vec<_>>())
+    };
+    (sum, squares, 0, divisor)
+}
+
+/// Numbers of so many bits are squared in two halves.
+const SQUARED_BITS: i32 = 100;
+
+/// Sum and sum of squares of up to 2^26 numbers of [`SQUARED_BITS`].
+fn narrow_sums(numbers: &[i128]) -> (BigInt, BigInt) {
+    let half = u128::from(u64::MAX);
+    // Of 2^128, of 2^65, of 2^64 and of 1.
+    let [mut high, mut middle, mut low, mut lowest] = [0u128; 4];
+    for magnitude in numbers.iter().map(|number| number.unsigned_abs()) {
+        let (upper, lower) = (magnitude >> 64, magnitude & half);
+        let square = lower * lower;
+        high += upper * upper;
+        middle += upper * lower;
+        low += square >> 64;
+        lowest += square & half;
+    }
+    let parts = [(high, 128usize), (middle, 65), (low, 64), (lowest, 0)];
+    let squares = parts.iter().map(|(part, bits)| BigInt::from(*part) << *bits).sum();
+    (BigInt::from(numbers.iter().sum::<i128>()), squares)
+}
+
+fn wide_sums(numbers: &[BigInt]) -> (BigInt, BigInt) {
+    (numbers.iter().sum(), numbers.iter().map(|number| number * number).sum())
 }
 
 fn shifted(mantissa: i64, exponent: i32, low: i32) -> i128 {
@@ -133,7 +188,9 @@ mod tests {
     #[test]
     fn both_ways_to_sum_agree() {
         let values: Vec<f64> = (1..500).map(|n| f64::from(n) * 0.37 - 61.0 / f64::from(n)).collect();
-        let big: BigInt = values.iter().map(|value| split(*value)).map(|(m, e)| BigInt::from(m) << (e + 1074)).sum();
-        assert_eq!(exact_sum(&values), Some(round(&big, -1074)));
+        assert_eq!(exact_sum(&values), Some(round(&wide_sum(&values), -1074)));
+        let numbers: Vec<i128> = (0..100).map(|n| (n - 30) * ((1i128 << 93) - 12_345 * n)).collect();
+        let big: Vec<BigInt> = numbers.iter().copied().map(BigInt::from).collect();
+        assert_eq!(narrow_sums(&numbers), wide_sums(&big));
     }
 }

@@ -23,8 +23,9 @@
 //! 12. An average of decimals is made of the exact sum, also when that has more than 38 digits.
 //! 13. `share` leaves a value that is null out of the map; a map of nulls alone has the sum 0.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use super::json::{Judged, judge};
 use super::subject::Subject;
@@ -81,28 +82,51 @@ impl PartitionRun {
     pub fn entities(&self) -> usize {
         self.subjects.len()
     }
+
+    /// Forgets all rows but the last of every entity, and what [`Self::values_at`] needs: millions of them are too many
+    /// for a log that is long.
+    pub fn keep_last_rows(&mut self) {
+        let mut seen = HashSet::new();
+        let mut rows: Vec<FeatureRow> = std::mem::take(&mut self.rows)
+            .into_iter()
+            .rev()
+            .filter(|row| seen.insert((row.entity, row.key.clone())))
+            .collect();
+        rows.reverse();
+        rows.shrink_to_fit();
+        self.rows = rows;
+        self.subjects = BTreeMap::new();
+    }
 }
 
 /// Runs whole partitions, on as many threads as there are cores.
 pub fn run(topology: &Topology, partitions: &[(i32, Vec<LogRecord>)]) -> Vec<PartitionRun> {
-    let next = std::sync::atomic::AtomicUsize::new(0);
-    let done = std::sync::Mutex::new(vec![]);
+    run_each(topology, partitions, |run| run)
+}
+
+/// The same; of each partition's run stays what `then` makes of it, in the order of the partitions given.
+pub fn run_each<T: Send>(
+    topology: &Topology,
+    partitions: &[(i32, Vec<LogRecord>)],
+    then: impl Fn(PartitionRun) -> T + Sync,
+) -> Vec<T> {
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(vec![]));
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(partitions.len());
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                while let Some((partition, records)) =
-                    partitions.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
-                {
-                    let run = run_partition(topology, *partition, records);
-                    done.lock().expect("no thread panics while it holds the lock").push(run);
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some((partition, records)) = partitions.get(index) else { return };
+                    let made = then(run_partition(topology, *partition, records));
+                    done.lock().expect("no thread panics while it holds the lock").push((index, made));
                 }
             });
         }
     });
-    let mut runs = done.into_inner().expect("all threads have ended");
-    runs.sort_by_key(|run| run.partition);
-    runs
+    let mut made = done.into_inner().expect("all threads have ended");
+    made.sort_by_key(|(index, _)| *index);
+    made.into_iter().map(|(_, made)| made).collect()
 }
 
 /// Runs one partition's log.

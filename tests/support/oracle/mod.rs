@@ -15,10 +15,10 @@ mod topology;
 mod value;
 mod yaml;
 
-pub use aggregate::Slack;
+pub use aggregate::{Input, Slack, value_of};
 pub use exact::exact_sum;
 pub use json::{Judged, judge};
-pub use law::{Counts, DeadLetter, Oracle, PartitionRun, run, run_partition};
+pub use law::{Counts, DeadLetter, Oracle, PartitionRun, run, run_each, run_partition};
 pub use sql::{Expr, Type};
 pub use topology::{Aggregate, By, Derived, Entity, Feature, Field, FieldFrom, FieldType, Topology, Window};
 pub use value::{Value, read_decimal};

@@ -1,7 +1,7 @@
 //! One entity key: its records as each feature sees them, and its last row.
 //!
 //! Always holds: what is remembered between evaluations is only which records were held the last time, so that an equal
-//! set is not aggregated again.
+//! set is not aggregated again; a set that differs is aggregated from nothing.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -35,10 +35,35 @@ struct List {
     buckets: Vec<Option<Arc<str>>>,
     /// The newest record that meets the condition of a `since` window.
     since: Option<(i64, i64)>,
-    /// The offsets of the inputs that the window held at the last evaluation, and what came of them.
-    held: Vec<i64>,
+    /// What the window held at the last evaluation, and what came of it.
+    held: Held,
     value: Value,
     slack: Slack,
+}
+
+/// Which inputs a window held when it was last looked at.
+#[derive(Debug, Default)]
+struct Held {
+    /// Their indices as they are now: from, to.
+    range: (usize, usize),
+    /// Another came in the midst of them: they are no range any more.
+    torn: bool,
+    /// Of `last: N`, where nulls have a place too: their offsets.
+    offsets: Vec<i64>,
+}
+
+impl Held {
+    /// An input comes in at this index.
+    fn shift(&mut self, place: usize) {
+        let (from, to) = &mut self.range;
+        if place <= *from {
+            *from += 1;
+            *to += 1;
+        } else if place < *to {
+            *to += 1;
+            self.torn = true;
+        }
+    }
 }
 
 impl List {
@@ -49,7 +74,7 @@ impl List {
             inputs: vec![],
             buckets: vec![],
             since: None,
-            held: vec![],
+            held: Held::default(),
             value: feature.empty_value(),
             slack: vec![],
         }
@@ -72,6 +97,7 @@ impl List {
         }
         // Offsets rise, so a tie in event time goes behind.
         let place = self.times.partition_point(|time| *time <= t);
+        self.held.shift(place);
         self.times.insert(place, t);
         self.offsets.insert(place, offset);
         self.inputs.insert(place, input);
@@ -111,6 +137,22 @@ impl List {
     fn inputs(&self, window: &Window, all: &[i64], at: i64) -> impl Iterator<Item = usize> + '_ {
         let (from, to) = self.range(window, all, at);
         (from..to).filter(|index| !self.inputs[*index].is_null() && self.buckets.get(*index) != Some(&None))
+    }
+
+    /// Whether the window holds other inputs than when this was last asked.
+    fn moved(&mut self, window: &Window, all: &[i64], at: i64) -> bool {
+        if let Window::Last(_) = window {
+            let offsets: Vec<i64> = self.inputs(window, all, at).map(|index| self.offsets[index]).collect();
+            let moved = offsets != self.held.offsets;
+            self.held.offsets = offsets;
+            return moved;
+        }
+        // No input of another window is null, so a set of them is a range, and another range is another set.
+        let (range, before) = (self.range(window, all, at), self.held.range);
+        let both_empty = range.0 >= range.1 && before.0 >= before.1;
+        let moved = self.held.torn || (range != before && !both_empty);
+        (self.held.range, self.held.torn) = (range, false);
+        moved
     }
 
     fn evaluated(&self, feature: &Feature, all: &[i64], at: i64) -> (Value, Slack) {
@@ -176,10 +218,8 @@ impl Subject {
         }
         let mut due = false;
         for ((feature, list), shown) in entity.features.iter().zip(&mut self.lists).zip(&self.row) {
-            let offset = |index: usize| list.offsets[index];
-            let moved = !list.inputs(&feature.window, &self.times, at).map(offset).eq(list.held.iter().copied());
+            let moved = list.moved(&feature.window, &self.times, at);
             if moved {
-                list.held = list.inputs(&feature.window, &self.times, at).map(offset).collect();
                 (list.value, list.slack) = list.evaluated(feature, &self.times, at);
             }
             due |= if feature.is_exact() { list.value != *shown } else { moved };

@@ -55,6 +55,7 @@ fn shown(name: &str, output_type: OutputType) -> FeaturePlan {
         input_type: ValueType::Int64,
         output_type,
         empty: Literal::Null,
+        max_age: None,
     }
 }
 
@@ -103,6 +104,7 @@ pub fn plan() -> Plan {
         expr: ExprId(0),
         on,
         output_type: OutputType::Scalar(ValueType::Double),
+        max_age: None,
     };
     let derived = vec![derived("ratio", DerivedOn::Row), derived("age", DerivedOn::Read)];
     let count = || vec![feature("views", ValueType::Int64)];
@@ -133,6 +135,7 @@ pub fn plan() -> Plan {
         ],
         exprs: Arc::new(ExprSet::new(Arc::new(Schema::empty()))),
         fingerprint: "f1".into(),
+        text: "".into(),
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Once;
 use std::time::Duration;
 
 use futures::StreamExt;
+use futures::future::try_join_all;
 use futures::stream::FuturesUnordered;
 use redis::aio::MultiplexedConnection;
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
@@ -71,19 +72,21 @@ impl Door {
     }
 
     /// Opens a connection.
-    pub(super) async fn open(&self) -> Result<Link> {
-        let opened = async {
-            match &self.client {
-                Clients::Single(client) => {
-                    let config = AsyncConnectionConfig::new()
-                        .set_connection_timeout(Some(self.timeout))
-                        .set_response_timeout(Some(self.timeout));
-                    client.get_multiplexed_async_connection_with_config(&config).await.map(Link::Single)
-                }
-                Clients::Cluster(client) => client.get_async_connection().await.map(Link::Cluster),
+    pub(super) async fn connect(&self) -> RedisResult<Link> {
+        match &self.client {
+            Clients::Single(client) => {
+                let config = AsyncConnectionConfig::new()
+                    .set_connection_timeout(Some(self.timeout))
+                    .set_response_timeout(Some(self.timeout));
+                client.get_multiplexed_async_connection_with_config(&config).await.map(Link::Single)
             }
-        };
-        opened.await.map_err(|e| self.error(&e))
+            Clients::Cluster(client) => client.get_async_connection().await.map(Link::Cluster),
+        }
+    }
+
+    /// Opens a connection to write over.
+    pub(super) async fn open(&self) -> Result<Link> {
+        self.connect().await.map_err(|e| self.error(&e))
     }
 
     /// The connection in `slot`, opened if there is none.
@@ -98,18 +101,26 @@ impl Door {
     /// The outcome of what was sent over `slot`; a connection that cannot be trusted any more is thrown away.
     pub(super) fn settle<T>(&self, slot: &mut Option<Link>, outcome: RedisResult<T>) -> Result<T> {
         outcome.map_err(|e| {
-            let answered = matches!(e.kind(), ErrorKind::Server(_) | ErrorKind::Extension);
-            let demoted =
-                matches!(e.kind(), ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown));
-            if !answered || demoted {
+            if is_lost(&e) {
                 *slot = None;
             }
             self.error(&e)
         })
     }
 
-    /// What an error asks of the caller.
+    /// What an error asks of the caller who writes.
     pub(super) fn error(&self, e: &RedisError) -> Error {
+        let remedy = "is it up, a writable master, and within its memory? They are kept and sent again";
+        self.judged(e, "does not take the rows", remedy)
+    }
+
+    /// What an error asks of the caller who reads.
+    pub(super) fn unread(&self, e: &RedisError) -> Error {
+        self.judged(e, "does not answer", "is it up and to be reached at online.redis.url?")
+    }
+
+    /// `what` and its remedy are said of a server that is not there, or not able.
+    fn judged(&self, e: &RedisError, what: &str, remedy: &str) -> Error {
         let name = &self.name;
         let code = e.code().unwrap_or_default();
         let configuration = |remedy: &str| Error::configuration(format!("Redis at {name}: {e}; {remedy}"));
@@ -131,10 +142,7 @@ impl Door {
             ("ERR", _) if e.detail().is_some_and(|text| text.contains("@user_script")) => {
                 Error::internal(format!("Redis at {name}: the script failed: {e}"))
             }
-            _ => Error::unavailable(format!(
-                "Redis at {name} does not take the rows: {e}; is it up, a writable master, and within its memory? They \
-                 are kept and sent again"
-            )),
+            _ => Error::unavailable(format!("Redis at {name} {what}: {e}; {remedy}")),
         }
     }
 }
@@ -171,6 +179,23 @@ impl Link {
         }
     }
 
+    /// Sends these calls, all under way at once: what each answers, in their order.
+    pub(super) async fn answers(&mut self, calls: &Pipeline) -> RedisResult<Vec<Value>> {
+        match self {
+            Self::Single(connection) => {
+                let answers = connection.send_packed_commands(calls, 0, calls.len()).await?;
+                answers.into_iter().map(Value::extract_error).collect()
+            }
+            Self::Cluster(connection) => {
+                let one = |call: &Cmd| {
+                    let (call, mut connection) = (call.clone(), connection.clone());
+                    async move { call.query_async::<Value>(&mut connection).await.and_then(Value::extract_error) }
+                };
+                try_join_all(calls.cmd_iter().map(one)).await
+            }
+        }
+    }
+
     /// Sends a command to every master: what each answers.
     pub(super) async fn every_master(&mut self, cmd: &Cmd) -> RedisResult<Vec<Value>> {
         match self {
@@ -188,6 +213,13 @@ impl Link {
     pub(super) fn is_cluster(&self) -> bool {
         matches!(self, Self::Cluster(_))
     }
+}
+
+/// Whether a connection cannot be trusted after this error.
+pub(super) fn is_lost(e: &RedisError) -> bool {
+    let answered = matches!(e.kind(), ErrorKind::Server(_) | ErrorKind::Extension);
+    let demoted = matches!(e.kind(), ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown));
+    !answered || demoted
 }
 
 fn node(url: &str, settings: &RedisSettings) -> RedisResult<ConnectionInfo> {

@@ -11,10 +11,12 @@
 
 mod encode;
 mod link;
+mod reader;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use futures::future::BoxFuture;
@@ -23,8 +25,9 @@ use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, 
 
 use self::encode::Encoder;
 use self::link::{Door, Link};
-use super::text::{OnlineKey, RowText};
-use super::{OnlineBatch, OnlineHash, OnlineStore, Progress};
+use self::reader::Reader;
+use super::text::{EVENT_TIME_FIELD, OnlineKey, RowText};
+use super::{OnlineBatch, OnlineHash, OnlineRow, OnlineStore, Progress};
 use crate::config::RedisSettings;
 use crate::error::{Error, Result};
 use crate::topology::EntityPlan;
@@ -49,8 +52,7 @@ pub struct RedisStore {
     door: Door,
     /// Held while a batch is on its way: one writer, in order.
     writer: tokio::sync::Mutex<Option<Link>>,
-    /// Readers do not wait behind batches.
-    reader: tokio::sync::Mutex<Option<Link>>,
+    reader: Reader,
     publish: Script,
     progress: Script,
     progress_key: String,
@@ -58,6 +60,8 @@ pub struct RedisStore {
     calls_per_pipeline: usize,
     /// What the server acknowledged of each partition and has not been found to have lost.
     acknowledged: Mutex<HashMap<i32, Progress>>,
+    /// This user may see the `maxmemory-policy`.
+    policy_is_shown: AtomicBool,
     /// Of a cluster: which masters there were at the last check. Each may lose its own part of the rows.
     servers: Mutex<String>,
 }
@@ -73,7 +77,7 @@ impl RedisStore {
     ///
     /// # Errors
     /// Configuration: URL, PEM files, user or permissions are wrong. Unavailable: nobody answers at the URL. Refused:
-    /// its `maxmemory-policy` evicts.
+    /// its `maxmemory-policy` evicts (also found by every check).
     pub async fn connect(settings: &RedisSettings, topology: &str, entities: &[EntityPlan]) -> Result<Self> {
         let progress_key = format!("kappa:{topology}:progress");
         if let Some(entity) = entities.iter().find(|entity| OnlineKey::of(entity).can_be(&progress_key)) {
@@ -88,27 +92,51 @@ impl RedisStore {
                 format!("online store: {e}; start Redis there, set online.redis.url, or online.store: embedded");
             Error::new(e.kind(), start)
         })?;
-        let store = Self {
+        let store = Self::new(door, Some(link), settings, progress_key);
+        store.prepare().await?;
+        // The first reader has little time.
+        store.reader.link().await?;
+        Ok(store)
+    }
+
+    /// A store to read from: nothing is asked of the server but what is read, so a replica serves, and a user who may
+    /// only read. Connects with the first read.
+    ///
+    /// # Errors
+    /// Configuration: URL or PEM files are wrong.
+    pub fn to_read(settings: &RedisSettings, topology: &str) -> Result<Self> {
+        Ok(Self::new(Door::new(settings)?, None, settings, format!("kappa:{topology}:progress")))
+    }
+
+    fn new(door: Door, link: Option<Link>, settings: &RedisSettings, progress_key: String) -> Self {
+        Self {
+            reader: Reader::new(door.clone()),
             door,
-            writer: tokio::sync::Mutex::new(Some(link)),
-            reader: tokio::sync::Mutex::new(None),
+            writer: tokio::sync::Mutex::new(link),
             publish: Script::new(include_str!("publish.lua")),
             progress: Script::new(include_str!("progress.lua")),
             progress_key,
             entities_per_call: settings.entities_per_call.clamp(1, 1024),
             calls_per_pipeline: settings.calls_per_pipeline.clamp(1, 1024),
             acknowledged: Mutex::default(),
+            policy_is_shown: AtomicBool::new(false),
             servers: Mutex::default(),
-        };
-        store.prepare().await?;
-        Ok(store)
+        }
     }
 
     /// What must be known before the first row: that nothing is evicted, the scripts, and who the servers are.
     async fn prepare(&self) -> Result<()> {
         let mut slot = self.writer.lock().await;
         let link = self.door.ready(&mut slot).await?;
-        self.refuse_eviction(link).await?;
+        let is_shown = self.refuse_eviction(link).await?;
+        self.policy_is_shown.store(is_shown, Ordering::Relaxed);
+        if !is_shown {
+            tracing::warn!(
+                redis = self.door.name,
+                "the server shows neither INFO memory nor CONFIG GET to this user: make sure that its maxmemory-policy \
+                 is noeviction, or features may vanish"
+            );
+        }
         let prepared = async {
             load(link, &self.publish).await?;
             load(link, &self.progress).await?;
@@ -120,20 +148,11 @@ impl RedisStore {
         Ok(())
     }
 
-    async fn refuse_eviction(&self, link: &mut Link) -> Result<()> {
-        let policies = match policies(link).await {
-            Ok(policies) if !policies.is_empty() => policies,
-            _ => {
-                tracing::warn!(
-                    redis = self.door.name,
-                    "the server shows neither INFO memory nor CONFIG GET to this user: make sure that its \
-                     maxmemory-policy is noeviction, or features may vanish"
-                );
-                return Ok(());
-            }
-        };
+    /// Refuses a policy that evicts; answers whether the server shows it at all.
+    async fn refuse_eviction(&self, link: &mut Link) -> Result<bool> {
+        let policies = policies(link).await.unwrap_or_default();
         match policies.iter().find(|policy| *policy != NO_EVICTION) {
-            None => Ok(()),
+            None => Ok(!policies.is_empty()),
             Some(policy) => Err(Error::refused(format!(
                 "Redis at {} has maxmemory-policy {policy}, which evicts: features would vanish, and old rows could \
                  come back. Set it to noeviction (CONFIG SET maxmemory-policy noeviction, and in its configuration), \
@@ -180,16 +199,48 @@ impl RedisStore {
         Ok(())
     }
 
+    /// Once more when the connection had ended: the server may have been restarted, and to read twice is harmless.
     async fn read(&self, online_key: &str) -> Result<Option<OnlineHash>> {
-        let mut link = self.door.ready(&mut *self.reader.lock().await).await?.clone();
+        match self.read_once(online_key).await {
+            Err(error) if error.kind() == crate::error::ErrorKind::Unavailable => self.read_once(online_key).await,
+            outcome => outcome,
+        }
+    }
+
+    async fn read_once(&self, online_key: &str) -> Result<Option<OnlineHash>> {
+        let mut link = self.reader.link().await?;
         let read = async {
             Ok(redis::from_redis_value::<OnlineHash>(link.command(redis::cmd("HGETALL").arg(online_key)).await?)?)
         };
-        let outcome = read.await;
-        if outcome.is_ok() {
-            return outcome.map(|hash| Some(hash).filter(|hash| !hash.is_empty())).map_err(|e| self.door.error(&e));
+        let outcome: RedisResult<OnlineHash> = read.await;
+        let hash = self.reader.settle(outcome)?;
+        Ok(Some(hash).filter(|hash| !hash.is_empty()))
+    }
+
+    async fn read_many(&self, online_keys: &[String], fields: &[String]) -> Result<Vec<Option<OnlineRow>>> {
+        if online_keys.is_empty() {
+            return Ok(Vec::new());
         }
-        self.door.settle(&mut *self.reader.lock().await, outcome).map(Some)
+        let size = 32 + fields.iter().map(|field| field.len() + 8).sum::<usize>();
+        let mut calls = Pipeline::with_capacity(online_keys.len());
+        for online_key in online_keys {
+            let mut call = Cmd::with_capacity(fields.len() + 3, size + online_key.len());
+            call.arg("HMGET").arg(online_key).arg(EVENT_TIME_FIELD);
+            fields.iter().for_each(|field| {
+                call.arg(field);
+            });
+            calls.add_command(call);
+        }
+        let answers = match self.answers(&calls).await {
+            Err(error) if error.kind() == crate::error::ErrorKind::Unavailable => self.answers(&calls).await,
+            outcome => outcome,
+        };
+        Ok(answers?.into_iter().map(row).collect())
+    }
+
+    async fn answers(&self, calls: &Pipeline) -> Result<Vec<Value>> {
+        let mut link = self.reader.link().await?;
+        self.reader.settle(link.answers(calls).await)
     }
 
     async fn advance(&self, partition: i32, progress: Progress) -> Result<()> {
@@ -231,7 +282,12 @@ impl RedisStore {
             return Ok(Vec::new());
         }
         let mut slot = self.writer.lock().await;
-        let outcome = servers(self.door.ready(&mut slot).await?).await;
+        let link = self.door.ready(&mut slot).await?;
+        // It may have been changed, or be another server's. One that does not show it is not asked again and again.
+        if self.policy_is_shown.load(Ordering::Relaxed) {
+            self.refuse_eviction(link).await?;
+        }
+        let outcome = servers(link).await;
         let servers = self.door.settle(&mut slot, outcome)?;
         let partitions: Vec<i32> = expected.iter().map(|(partition, _)| *partition).collect();
         let stored = self.stored(&mut slot, &partitions).await?;
@@ -265,6 +321,14 @@ impl OnlineStore for RedisStore {
         Box::pin(self.read(online_key))
     }
 
+    fn get_many<'a>(
+        &'a self,
+        online_keys: &'a [String],
+        fields: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<Option<OnlineRow>>>> {
+        Box::pin(self.read_many(online_keys, fields))
+    }
+
     fn set_progress<'a>(&'a self, partition: i32, progress: Progress) -> BoxFuture<'a, Result<()>> {
         Box::pin(self.advance(partition, progress))
     }
@@ -279,6 +343,19 @@ impl OnlineStore for RedisStore {
     fn check<'a>(&'a self, expected: &'a [(i32, Progress)]) -> BoxFuture<'a, Result<Vec<i32>>> {
         Box::pin(self.find_lost(expected))
     }
+}
+
+/// A row of an `HMGET` whose first field is the event time.
+fn row(answer: Value) -> Option<OnlineRow> {
+    let Value::Array(values) = answer else { return None };
+    let mut texts = values.into_iter().map(text);
+    let event_time = texts.next()??.parse().ok()?;
+    Some(OnlineRow { event_time, texts: texts.collect() })
+}
+
+fn text(value: Value) -> Option<String> {
+    let Value::BulkString(bytes) = value else { return None };
+    Some(String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
 }
 
 fn json(progress: &Progress) -> Result<String> {

@@ -130,6 +130,38 @@ async fn a_user_with_only_what_is_needed_conforms() {
 }
 
 #[tokio::test]
+async fn a_user_who_may_only_read_reads_from_a_server_that_takes_no_rows() {
+    let reader = ["--user", "model", "on", ">secret", "~t:*", "+@read", "+@connection"];
+    let server = RedisServer::start(&reader);
+    let store = connect(&server).await;
+    put(&store, &entity(), FIRST, &[Row::full("a", 1)]).await.unwrap();
+    server.admin(&["REPLICAOF", "127.0.0.1", "1"]);
+    let model =
+        RedisSettings { username: Some("model".into()), password: Some("secret".into()), ..settings(&server.url()) };
+    let reader = RedisStore::to_read(&model, "shop").unwrap();
+    assert_eq!(count(&reader, "a").await.as_deref(), Some("1"));
+    let read = reader.get_many(&["t:a".to_string()], &["count".to_string()]).await.unwrap();
+    assert_eq!(read[0].as_ref().unwrap().texts, [Some("1".to_string())]);
+    let e = reader.get("other:a").await.unwrap_err();
+    assert_eq!(e.kind(), crate::error::ErrorKind::Configuration, "{e}");
+}
+
+#[tokio::test]
+async fn a_reader_finds_a_server_that_was_away() {
+    let mut server = RedisServer::start(&[]);
+    let store = RedisStore::to_read(&settings(&server.url()), "shop").unwrap();
+    server.kill();
+    let e = store.get_many(&["t:a".to_string()], &[]).await.unwrap_err();
+    assert!(e.kind() == crate::error::ErrorKind::Unavailable && e.to_string().contains("does not answer"), "{e}");
+    server.start_again();
+    assert_eq!(store.get_many(&["t:a".to_string()], &[]).await.unwrap(), [None]);
+    server.start_again();
+    // The first call may still find the old connection; it is thrown away then.
+    let _ = store.get("t:a").await;
+    assert_eq!(store.get("t:a").await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn a_wrong_password_is_a_configuration_error_that_does_not_show_it() {
     let server = RedisServer::start(&["--requirepass", "right", "--user", "admin", "on", "nopass", "~*", "+@all"]);
     for url in [format!("redis://:wrong@127.0.0.1:{}", server.port()), server.url()] {

@@ -1,9 +1,9 @@
-//! Places: from the settings' url to a table's own store, and what an object store needs on top of Delta's log.
+//! Places: from a url of the settings to a table's own store, and what an object store needs on top of Delta's log.
 //!
 //! Always holds: in a local directory a data file is on disk before the commit that names it, and the commit is on
 //! disk before it is reported: both survive a power cut. Object stores promise that by themselves.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Once};
 
@@ -11,7 +11,7 @@ use deltalake::logstore::object_store::{ObjectStore, ObjectStoreExt, PutPayload,
 use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError, ensure_table_uri};
 use url::Url;
 
-use crate::config::OfflineSettings;
+use crate::config::{ArchiveSettings, OfflineSettings};
 use crate::error::{Error, Result};
 
 /// Larger files go up in parts of this size.
@@ -22,17 +22,28 @@ const PARTS_IN_FLIGHT: usize = 4;
 /// Where tables are: the settings, and for tests a store in place of the one that the url names.
 #[derive(Debug, Clone)]
 pub struct Place {
+    /// The section of the settings that names it, for messages.
+    section: &'static str,
     url: String,
     options: Vec<(String, String)>,
     store: Option<Arc<dyn ObjectStore>>,
 }
 
 impl Place {
-    /// The place that the settings name.
+    /// Where the settings want the history.
     pub fn new(settings: &OfflineSettings) -> Self {
+        Self::named("offline", &settings.url, &settings.options)
+    }
+
+    /// Where the settings want the raw log.
+    pub fn of_archive(settings: &ArchiveSettings) -> Self {
+        Self::named("archive", &settings.url, &settings.options)
+    }
+
+    fn named(section: &'static str, url: &str, options: &BTreeMap<String, String>) -> Self {
         register();
-        let options = settings.options.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        Self { url: settings.url.trim_end_matches('/').to_string(), options, store: None }
+        let options = options.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        Self { section, url: url.trim_end_matches('/').to_string(), options, store: None }
     }
 
     /// The same place through another store, whose root is the store's root.
@@ -45,10 +56,10 @@ impl Place {
     /// The table at `path` below the url, not loaded. A local directory is made when it is missing.
     pub fn table(&self, path: &str) -> Result<DeltaTable> {
         let wrong = |e: DeltaTableError| {
+            let Self { section, url, .. } = self;
             Error::configuration(format!(
-                "offline.url `{}` cannot be used: {e}; give a directory, file:///..., s3://, gs:// or az://, and what \
-                 the store needs in offline.options or the environment",
-                self.url
+                "{section}.url `{url}` cannot be used: {e}; give a directory, file:///..., s3://, gs:// or az://, and \
+                 what the store needs in {section}.options or the environment"
             ))
         };
         let url = ensure_table_uri(format!("{}/{path}", self.url)).map_err(wrong)?;
@@ -60,8 +71,26 @@ impl Place {
         builder.build().map_err(wrong)
     }
 
+    /// The table at `path` below the url, loaded; `None` when there is none. Makes nothing, not even a directory.
+    ///
+    /// # Errors
+    /// Unavailable; configuration (the url).
+    pub async fn load(&self, path: &str) -> Result<Option<DeltaTable>> {
+        if !self.may_exist(path) {
+            return Ok(None);
+        }
+        let mut table = self.table(path)?;
+        let url = table.table_url().clone();
+        let failed = |e| unavailable(&url, "open", &e);
+        if !table.verify_deltatable_existence().await.map_err(failed)? {
+            return Ok(None);
+        }
+        table.load().await.map_err(failed)?;
+        Ok(Some(table))
+    }
+
     /// Whether a local directory stands at `path` below the url; always true for an object store.
-    pub fn may_exist(&self, path: &str) -> bool {
+    fn may_exist(&self, path: &str) -> bool {
         let local = match Url::parse(&self.url) {
             Ok(url) if url.scheme() == "file" => url.to_file_path().ok(),
             Ok(_) => None,
@@ -134,8 +163,8 @@ pub async fn sync(table: &DeltaTable, paths: Vec<String>) -> Result<()> {
 pub fn not_opened(url: &Url, what: &str, error: &DeltaTableError) -> Error {
     if is_denied(error) {
         return Error::configuration(format!(
-            "could not {what} the offline table {url}: {error}; give this user the right to read and write there, or \
-             other credentials in offline.options or the environment"
+            "could not {what} the table {url}: {error}; give this user the right to read and write there, or other \
+             credentials in the options beside its url or in the environment"
         ));
     }
     unavailable(url, what, error)
@@ -153,7 +182,7 @@ fn is_denied(error: &(dyn std::error::Error + 'static)) -> bool {
 
 /// The store did not do what was asked; nothing is lost, and a repetition is safe.
 pub fn unavailable(url: &Url, what: &str, error: &(impl std::fmt::Display + ?Sized)) -> Error {
-    Error::unavailable(format!("could not {what} the offline table {url}: {error}; check that the store answers"))
+    Error::unavailable(format!("could not {what} the table {url}: {error}; check that the store answers"))
 }
 
 #[cfg(test)]

@@ -1,0 +1,163 @@
+//! What the routes share: a request's body within its bounds, problems as JSON, and pieces of answers.
+//!
+//! Always holds: a problem is `{"error": "..."}` with the status that says whose it is: 4xx the client's, 503 and 504
+//! the store's, 500 ours.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::{Body, BodyDataStream};
+use axum::extract::Request;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures::StreamExt;
+use jiff::fmt::temporal::DateTimePrinter;
+use serde_json::json;
+
+use crate::error::ErrorKind;
+use crate::features::ReadError;
+use crate::time::Millis;
+
+/// How long what a refused client still sends is taken, so that it reads the answer before its connection ends.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Why a request has no other answer: whose fault it is, and one sentence.
+#[derive(Debug)]
+pub(super) struct Problem {
+    status: StatusCode,
+    message: String,
+}
+
+impl Problem {
+    pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into() }
+    }
+
+    /// The client's mistake.
+    pub(super) fn mistake(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        (self.status, Json(json!({"error": self.message}))).into_response()
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        let status = match &error {
+            ReadError::Asked(_) => StatusCode::BAD_REQUEST,
+            ReadError::Late(_) => StatusCode::GATEWAY_TIMEOUT,
+            ReadError::Store(error) if error.kind() == ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            ReadError::Store(error) => {
+                tracing::error!("a read failed: {error}");
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
+/// Not all of a text that may be a client's and long.
+pub(super) fn shortened(text: &str) -> &str {
+    const LONGEST: usize = 200;
+    text.char_indices().nth(LONGEST).map_or(text, |(end, _)| &text[..end])
+}
+
+/// JSON that is written already.
+pub(super) fn written(bytes: Vec<u8>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], bytes).into_response()
+}
+
+/// What a head says of its body's length, in bytes; `None` where it does not say. A length that is no number is not
+/// let through by the protocol.
+fn promised_bytes(head: &HeaderMap) -> Option<u64> {
+    head.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// The answer to a request whose head promises too long a body, if it does.
+pub(super) async fn refuse_long(request: &mut Request, limit: usize) -> Option<Problem> {
+    if promised_bytes(request.headers()).is_none_or(|bytes| bytes <= limit as u64) {
+        return None;
+    }
+    // One that asks before it sends needs no draining: it reads the answer first.
+    if !request.headers().contains_key(header::EXPECT) {
+        drain(std::mem::take(request.body_mut()).into_data_stream()).await;
+    }
+    Some(too_long(limit))
+}
+
+fn too_long(limit: usize) -> Problem {
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("a body may have {limit} bytes (http.max_body_bytes)"))
+}
+
+/// The body, of at most `limit` bytes and within `patience`. Memory is taken as bytes come, not as they are promised.
+pub(super) async fn body(body: Body, limit: usize, patience: Duration) -> Result<Vec<u8>, Problem> {
+    let mut stream = body.into_data_stream();
+    let mut bytes = Vec::new();
+    let whole = async {
+        while let Some(part) = stream.next().await {
+            let part = part.map_err(|error| Some(format!("the body cannot be read to its end: {error}")))?;
+            if bytes.len() + part.len() > limit {
+                return Err(None);
+            }
+            bytes.extend_from_slice(&part);
+        }
+        Ok::<(), Option<String>>(())
+    };
+    let outcome = tokio::time::timeout(patience, whole).await;
+    match outcome {
+        Ok(Ok(())) => Ok(bytes),
+        Ok(Err(Some(broken))) => Err(Problem::mistake(broken)),
+        Ok(Err(None)) => {
+            drain(stream).await;
+            Err(too_long(limit))
+        }
+        Err(_) => Err(Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            format!("the body did not come within {patience:?} (http.request_timeout)"),
+        )),
+    }
+}
+
+async fn drain(mut stream: BodyDataStream) {
+    let rest = async { while let Some(Ok(_)) = stream.next().await {} };
+    // Whoever sends for longer has had time to read.
+    let _ = tokio::time::timeout(DRAIN, rest).await;
+}
+
+/// Appends text as JSON.
+pub(super) fn quoted(text: &str, out: &mut Vec<u8>) {
+    // Text always has a JSON form, and memory takes all that is written.
+    serde_json::to_writer(out, text).expect("text is written to memory as JSON");
+}
+
+/// An instant as JSON has it: RFC 3339 in UTC, with milliseconds where there are some. What lies beyond the calendar is
+/// 1970.
+pub(super) fn instant(at: Millis) -> String {
+    const WHOLE: DateTimePrinter = DateTimePrinter::new().precision(Some(0));
+    const MILLIS: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
+    let at = jiff::Timestamp::from_millisecond(at).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    let printer = if at.subsec_nanosecond() == 0 { WHOLE } else { MILLIS };
+    printer.timestamp_to_string(&at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instant_has_no_more_digits_than_it_needs() {
+        let shown = [0, 1_704_067_200_123, 1_704_067_200_120, -1, i64::MAX].map(instant);
+        let expected = [
+            "1970-01-01T00:00:00Z",
+            "2024-01-01T00:00:00.123Z",
+            "2024-01-01T00:00:00.120Z",
+            "1969-12-31T23:59:59.999Z",
+            "1970-01-01T00:00:00Z",
+        ];
+        assert_eq!(shown, expected);
+    }
+}
