@@ -22,9 +22,18 @@ CARGO_TARGET_DIR ?= $(HOME)/.cache/kappa/target
 export CARGO_TARGET_DIR
 export CARGO_TERM_COLOR ?= auto
 
+# RocksDB is compiled once, and faster than by its crate (scripts/rocksdb.sh); with a ROCKSDB_LIB_DIR of your own that one
+# is linked.
+ifndef ROCKSDB_LIB_DIR
+export ROCKSDB_LIB_DIR := $(HOME)/.cache/kappa/rocksdb
+export ROCKSDB_STATIC := 1
+OWN_ROCKSDB := rocksdb
+endif
+
 TEST_LOG := $(CARGO_TARGET_DIR)/test.log
 
-.PHONY: help demo test verify determinism bench bench-replay bench-archive dashboards deps deps-build deps-dashboards build fmt clippy doc architecture tests \
+.PHONY: help demo test verify determinism bench bench-replay bench-archive dashboards deps deps-all deps-build \
+    deps-packages deps-dashboards rocksdb build fmt clippy doc architecture tests \
     property deny clean
 
 help:
@@ -33,7 +42,7 @@ help:
 demo: deps-build build
 	"$(CARGO_TARGET_DIR)/debug/kappa" demo
 
-build:
+build: $(OWN_ROCKSDB)
 	cargo build --locked --bin kappa
 
 test: deps fmt clippy doc architecture tests
@@ -88,11 +97,18 @@ dashboards: deps-dashboards build
 deny:
 	cargo deny check
 
-deps:
+deps: deps-all $(OWN_ROCKSDB)
+
+deps-all:
 	@scripts/deps.sh all
 
-deps-build:
+deps-build: deps-packages $(OWN_ROCKSDB)
+
+deps-packages:
 	@scripts/deps.sh build
+
+rocksdb:
+	@scripts/rocksdb.sh "$(ROCKSDB_LIB_DIR)"
 
 deps-dashboards:
 	@scripts/deps.sh dashboards

@@ -2,6 +2,7 @@
 //! its writer (`sink`) and its reader (`source`) share.
 //!
 //! - `place`: from a url of the settings to a table, and what a store needs on top of Delta's log;
+//! - `s3`: S3 among the stores;
 //! - `layout`: the archive's columns, and the names of its files, which say what they cover;
 //! - `kept`: what an archive holds of each partition;
 //! - `segment`: the records of one of its files.
@@ -9,6 +10,7 @@
 mod kept;
 mod layout;
 mod place;
+mod s3;
 mod segment;
 
 pub use kept::{KeptLog, Segment};

@@ -104,7 +104,7 @@ impl Place {
 fn register() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        deltalake::aws::register_handlers(None);
+        super::s3::register();
         deltalake::gcp::register_handlers(None);
         deltalake::azure::register_handlers(None);
     });

@@ -45,7 +45,7 @@ const LIBRARIES: [(&str, &[&str]); 18] = [
     ("tracing_subscriber", &["cli/"]),
     ("anyhow", &["cli/"]),
     ("schemars", &["topology/"]),
-    ("figment", &["config/"]),
+    ("object_store", &["lake/", "sink/offline/"]),
 ];
 
 /// Rooms whose results may depend on nothing but their arguments: no clock, no chance, no threads.
