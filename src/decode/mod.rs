@@ -90,8 +90,8 @@ pub struct Decoder {
     fields: Vec<Field>,
     /// Indices of the fields that come from the Kafka key or a header.
     outside: Vec<usize>,
-    /// Indices of the fields that are part of an entity key.
-    keys: Vec<usize>,
+    /// The key of each entity: the indices of its fields.
+    keys: Vec<Vec<usize>>,
     event_time: usize,
     max_record_bytes: usize,
     max_key_bytes: usize,
@@ -100,14 +100,13 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// For this source; `key_fields` are the indices of all fields that are part of an entity key (the partition field
-    /// too), in any order: their text has a bound.
-    pub fn new(source: &SourcePlan, key_fields: &[usize]) -> Self {
+    /// For this source; `keys` are the indices of the fields of every entity's key: their text has a bound.
+    pub fn new(source: &SourcePlan, keys: &[Vec<usize>]) -> Self {
         let fields = source.fields.clone();
         let is_outside = |index: &usize| !matches!(fields[*index].from, FieldSource::Value(_));
         Self {
             outside: (0..fields.len()).filter(is_outside).collect(),
-            keys: key_fields.to_vec(),
+            keys: keys.to_vec(),
             event_time: source.event_time,
             max_record_bytes: source.max_record_bytes,
             max_key_bytes: source.max_key_bytes,
@@ -175,7 +174,7 @@ impl Decoder {
             FieldSource::Header(name) => raw.header(index, name),
         };
         let Some(bytes) = bytes else { return Ok(()) };
-        if self.keys.contains(&field) {
+        if self.keys.iter().any(|key| key.contains(&field)) {
             within(&self.fields[field].name, bytes.len(), "max_key_bytes", self.max_key_bytes)?;
         }
         row.slots[field] = match (simdutf8::basic::from_utf8(bytes), self.fields[field].ty) {
@@ -189,12 +188,11 @@ impl Decoder {
     /// Judges the values of a record that is a JSON object, and so puts the classes in their order: a key that is too
     /// long before a type that is wrong.
     fn accept(&self, text: &str, row: &mut Row<'_>) -> Result<Millis, Outcome> {
-        for &key in &self.keys {
-            let length = match row.slots[key] {
-                Slot::Int(number) => decimal_len(number),
-                slot => row.text(slot).map_or(0, str::len),
-            };
-            within(&self.fields[key].name, length, "max_key_bytes", self.max_key_bytes)?;
+        for key in &self.keys {
+            if let Some(length) = key_len(key, row).filter(|length| *length > self.max_key_bytes) {
+                let names: Vec<&str> = key.iter().map(|field| self.fields[*field].name.as_str()).collect();
+                within(&names.join(", "), length, "max_key_bytes", self.max_key_bytes)?;
+            }
         }
         for (slot, field) in row.slots.iter_mut().zip(&self.fields) {
             if let Slot::Wrong(at) = *slot {
@@ -232,6 +230,29 @@ fn decimal(text: &str) -> Option<i64> {
     let mut scanner = Scanner::new(text);
     let number = scanner.number().ok()?;
     if scanner.pos == text.len() { number.int() } else { None }
+}
+
+/// Length of an entity key's text: the field's own, or of several a JSON list without blanks; `None` where a part is
+/// null or of another type.
+fn key_len(key: &[usize], row: &Row<'_>) -> Option<usize> {
+    let quoted = key.len() > 1;
+    let part = |field: &usize| match row.slots[*field] {
+        Slot::Int(number) => Some(decimal_len(number)),
+        slot => row.text(slot).map(|text| if quoted { json_len(text) } else { text.len() }),
+    };
+    let parts = key.iter().map(part).sum::<Option<usize>>()?;
+    // Two brackets, and a comma between any two parts.
+    Some(parts + if quoted { key.len() + 1 } else { 0 })
+}
+
+/// Length of a text as a JSON literal: as serde_json writes it, which makes the keys.
+fn json_len(text: &str) -> usize {
+    let one = |byte: u8| match byte {
+        b'"' | b'\\' | 0x08 | 0x09 | 0x0a | 0x0c | 0x0d => 2,
+        0..0x20 => 6,
+        _ => 1,
+    };
+    2 + text.bytes().map(one).sum::<usize>()
 }
 
 /// Length of a number's decimal text.

@@ -48,7 +48,7 @@ fn source() -> SourcePlan {
 }
 
 fn decoder() -> Decoder {
-    Decoder::new(&source(), &[0, 2])
+    Decoder::new(&source(), &[vec![0], vec![2]])
 }
 
 fn batch_of<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> OwnedBatch {
@@ -244,6 +244,23 @@ fn a_null_value_is_a_tombstone_and_a_long_kafka_key_is_over_limit() {
 }
 
 #[test]
+fn the_text_of_a_whole_key_has_the_bound() {
+    let mut decoder = Decoder::new(&source(), &[vec![0], vec![0, 2]]);
+    let mut class_of = |value: &str| class(&decoder.decode(&batch_of([value.as_bytes()])).outcomes[0]);
+    // `["uuuuuuuu",123]` has 16 bytes.
+    assert_eq!(class_of(r#"{"ts":0,"user":"uuuuuuuu","n":123}"#), 'R');
+    assert_eq!(class_of(r#"{"ts":0,"user":"uuuuuuuuu","n":123}"#), 'O');
+    assert_eq!(class_of(r#"{"ts":0,"user":"uuuuuuuu","n":-123}"#), 'O');
+    // Escapes count as they stand in the key; where a part is null there is no key.
+    assert_eq!(class_of(r#"{"ts":0,"user":"\"\"\"\"","n":123}"#), 'R');
+    assert_eq!(class_of(r#"{"ts":0,"user":"\"\"\"\u0001","n":123}"#), 'O');
+    assert_eq!(class_of(r#"{"ts":0,"user":"uuuuuuuuuuuuuuuu"}"#), 'R');
+    for text in ["", "a\"b\\c/\u{7f}é\u{1}\u{8}\t\n\u{b}\u{c}\r\u{1f}😀"] {
+        assert_eq!(json_len(text), serde_json::to_string(text).unwrap().len(), "{text:?}");
+    }
+}
+
+#[test]
 fn int64_keys_outside_the_value_are_decimal_text() {
     let mut source = source();
     source.fields[9].ty = FieldType::Int64;
@@ -253,7 +270,7 @@ fn int64_keys_outside_the_value_are_decimal_text() {
         batch.push(0, None, Some(text.as_bytes()), Some(b"{\"ts\":0}"), &[]);
     }
     source.max_key_bytes = 100;
-    let decoded = Decoder::new(&source, &[0]).decode(&batch);
+    let decoded = Decoder::new(&source, &[vec![0]]).decode(&batch);
     assert_eq!(decoded.outcomes.iter().map(class).collect::<String>(), "RRRMMMMMMM");
     assert_eq!(cells(&decoded, 9), ["42", "0", "-9223372036854775808"]);
 }

@@ -136,7 +136,7 @@ impl Worker {
         let entities = plan.entities.iter();
         let entities = entities.map(|e| metrics.entity(&e.name, e.features.iter().map(|f| f.name.as_str()))).collect();
         Self {
-            decoder: Decoder::new(&plan.source, &plan.key_fields()),
+            decoder: Decoder::new(&plan.source, &plan.entity_keys()),
             entities,
             tasks: tasks.into_iter().map(|running| (running.task.partition(), running)).collect(),
             plan,

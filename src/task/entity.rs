@@ -99,7 +99,7 @@ impl EntityState {
         self.kafka_time = self.kafka_time.max(record.kafka_time);
         let at = self.at(record.watermark);
         let before = self.compared(program, at);
-        let mut due = self.windows.move_borders(program, columns, record)?;
+        let mut due = self.windows.move_borders(program, columns, record);
         let joined = self.windows.join_sessions(program, record, at);
         for (index, input) in program.inputs.iter().enumerate() {
             let Entry::In(value, bucket) = columns.entry(index, record.row) else { continue };
@@ -108,6 +108,7 @@ impl EntityState {
                 due |= target.due.by(self.windows.add(program, target.place, &item, at, &joined, chunks)?);
             }
         }
+        self.windows.bounded(program)?;
         due |= self.windows.add_last(program, columns, record);
         due |= joined.iter().enumerate().any(|(i, joined)| {
             !joined.by_change && joined.run.is_newest && self.windows.session_differs(program, i, &joined.before, at)
@@ -160,7 +161,7 @@ impl EntityState {
         match self.acc(program, reading.place, at) {
             Some(acc) => {
                 let shown = reading.output.show(acc, at);
-                let lost = shown == Shown::Null && reading.output.null_is_lost();
+                let lost = shown == Shown::Null && reading.output.null_is_lost(acc);
                 (shown, lost)
             }
             None => (reading.empty.clone(), false),
@@ -234,17 +235,10 @@ impl Windows {
     }
 
     /// Windows since a condition, before the record is folded: the newest record that meets it moves the border.
-    fn move_borders(&mut self, program: &Program, columns: &InputColumns<'_>, record: &Applied) -> Result<bool> {
+    fn move_borders(&mut self, program: &Program, columns: &InputColumns<'_>, record: &Applied) -> bool {
         let mut due = false;
         for (i, (window, since)) in program.sinces.iter().zip(&mut self.sinces).enumerate() {
             since.settle(record.oldest_accepted);
-            if since.kept() >= program.horizon_records {
-                return Err(Error::stopped(format!(
-                    "a window since a condition keeps {} records one by one, the bound horizon_records: raise it in \
-                     the topology, or make lateness and grace shorter",
-                    since.kept()
-                )));
-            }
             if columns.condition(i, record.row) {
                 let before = SmallVec::<[Acc; 2]>::from(since.totals());
                 since.border(&window.spec, (record.t, record.offset));
@@ -252,7 +246,19 @@ impl Windows {
                 due |= differs.enumerate().any(|(p, differs)| differs && program.due(Place::Since(i, p)).inexact);
             }
         }
-        Ok(due)
+        due
+    }
+
+    /// After a record is folded: the bound on what windows since a condition keep.
+    fn bounded(&self, program: &Program) -> Result<()> {
+        let bound = program.horizon_records;
+        match self.sinces.iter().map(Since::kept).find(|kept| *kept > bound) {
+            None => Ok(()),
+            Some(kept) => Err(Error::stopped(format!(
+                "a window since a condition keeps {kept} records one by one, over the bound horizon_records ({bound}): \
+                 raise it in the topology, or make lateness and grace shorter"
+            ))),
+        }
     }
 
     /// Lets the record join its run in every session window.

@@ -127,7 +127,7 @@ entities:
             let value = format!(r#"{{"user":"{user}","item":"{user}","ts":{offset}}}"#);
             batch.push(offset as i64, Some(offset as i64), Some(user.as_bytes()), Some(value.as_bytes()), &[]);
         }
-        let decoded = Decoder::new(&plan.source, &[0, 1]).decode(&batch);
+        let decoded = Decoder::new(&plan.source, &plan.entity_keys()).decode(&batch);
         let evaluated = plan.exprs.evaluate(&decoded.rows);
         assert_eq!(task.step(&batch, &decoded, &evaluated, 0).unwrap(), 6);
         task.end_epoch().unwrap();

@@ -51,7 +51,8 @@ pub struct Counts {
     pub applied: u64,
     /// Entity keys of applied records that are null: one for each entity of the topology.
     pub null_keys: u64,
-    /// Values of applied records whose expression failed, and which are null.
+    /// Values of applied records whose expression failed, and which are null; and records that are filtered because the
+    /// source's `where` failed.
     pub expression_failures: u64,
     /// Row values that are null for a sum out of range.
     pub overflows: u64,

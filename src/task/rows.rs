@@ -140,7 +140,7 @@ fn push(column: &mut ColumnBuilder, program: &Program, reading: &Reading, state:
             Some(acc) => {
                 let shown = reading.output.show(acc, at);
                 column.push(&shown);
-                return shown == Shown::Null && reading.output.null_is_lost();
+                return shown == Shown::Null && reading.output.null_is_lost(acc);
             }
         },
     }

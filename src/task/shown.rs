@@ -152,7 +152,11 @@ impl Output {
     fn show_buckets(&self, rich: &Rich, at: Millis) -> Shown {
         let Rich::Buckets(buckets) = rich else { return Shown::Null };
         let Some(accs) = buckets.get() else { return Shown::Null };
-        Shown::Map(accs.iter().map(|(bucket, acc)| (bucket.clone(), self.show(acc, at))).collect())
+        let shown = accs.iter().map(|(bucket, acc)| (bucket, self.show(acc, at), acc));
+        // A bucket with no value (one input has no variance) is not in the map; one whose value is lost is, with null.
+        let held = shown.filter(|(_, shown, acc)| *shown != Shown::Null || self.null_is_lost(acc));
+        let map: Vec<_> = held.map(|(bucket, shown, _)| (bucket.clone(), shown)).collect();
+        if map.is_empty() { Shown::Null } else { Shown::Map(map) }
     }
 
     fn show_rich(&self, rich: &Rich, at: Millis) -> Shown {
@@ -194,7 +198,13 @@ impl Output {
     }
 
     /// Whether null, of a set that is not empty, means that the value was lost.
-    pub fn null_is_lost(&self) -> bool {
-        !matches!(self, Self::Variance { .. } | Self::Stddev { .. })
+    pub fn null_is_lost(&self, acc: &Acc) -> bool {
+        match (self, acc) {
+            (Self::Variance { .. } | Self::Stddev { .. }, Acc::Rich(rich)) => {
+                !matches!(**rich, Rich::Moments { n: 1, .. })
+            }
+            (Self::Map(_), Acc::Rich(rich)) => matches!(&**rich, Rich::Buckets(buckets) if buckets.get().is_none()),
+            _ => true,
+        }
     }
 }

@@ -63,6 +63,8 @@ struct Input<'a> {
     partition_key: KeyColumn<'a>,
     /// Rows with a failed expression, ascending, once for each failure.
     failures: Vec<u32>,
+    /// Rows whose source's `where` failed, ascending: null is not true, so they are filtered.
+    unjudged: Vec<u32>,
 }
 
 impl Task {
@@ -93,6 +95,7 @@ impl Task {
             keys: plan.entities.iter().map(key).collect::<Result<_>>()?,
             partition_key: KeyColumn::new(&[plan.source.partition_field], &decoded.rows)?,
             failures,
+            unjudged: evaluated.failures.iter().filter(|of| Some(of.0) == plan.source.filter).map(|of| of.1).collect(),
         };
         self.fetch(&mut input, from)?;
         self.look_ahead = LookAhead::default();
@@ -216,7 +219,11 @@ impl Task {
         }
         self.meta.pending = None;
         match class {
-            Class::Filtered => self.meta.counts.filtered += 1,
+            Class::Filtered => {
+                self.meta.counts.filtered += 1;
+                let failed = input.unjudged.binary_search(&(row as u32)).is_ok();
+                self.meta.counts.expression_failures += u64::from(failed);
+            }
             Class::Future => {
                 self.meta.counts.future += 1;
                 let reason = format!("event time {t} is more than max_future after Kafka time {kafka_time} (ms)");

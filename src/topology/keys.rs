@@ -222,10 +222,37 @@ pub(super) fn is_field_name(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
+/// What other languages call our keys.
+pub(super) fn other_word(written: &str) -> Option<&'static str> {
+    Some(match written.to_ascii_lowercase().as_str() {
+        "mean" | "average" => "avg",
+        "std" | "stdev" | "stddev_samp" => "stddev",
+        "var" | "var_samp" => "variance",
+        "minimum" => "min",
+        "maximum" => "max",
+        "latest" => "last",
+        "count_distinct" | "distinct_count" | "nunique" | "unique" => "distinct",
+        "approx_count_distinct" | "hll" => "approx_distinct",
+        "median" | "percentile" | "approx_percentile" => "quantile",
+        "p" => "q",
+        "n" => "k",
+        "filter" | "condition" => "where",
+        "group_by" | "bucket" => "by",
+        "default" => "empty",
+        "decay" => "half_life",
+        "expr" | "expression" => "sql",
+        _ => return None,
+    })
+}
+
 /// The known name that was probably meant: at most a third of it, and at most two letters, are different.
 pub(crate) fn did_you_mean<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let written = written.to_ascii_lowercase();
-    let far = (written.chars().count() / 3).clamp(1, 2);
+    // A letter more, less or other than one letter is any word of two.
+    let far = match written.chars().count() {
+        1 => 0,
+        letters => (letters / 3).clamp(1, 2),
+    };
     let near = known.into_iter().map(|name| (distance(&written, name), name)).filter(|(d, _)| *d <= far);
     near.min_by_key(|(d, _)| *d).map(|(_, name)| name)
 }

@@ -359,10 +359,8 @@ impl Plan {
         self.entities.iter().enumerate().find(|(_, entity)| entity.name == name)
     }
 
-    /// The indices of the fields that are part of an entity key, ascending.
-    pub fn key_fields(&self) -> Vec<usize> {
-        let fields: std::collections::BTreeSet<usize> =
-            self.entities.iter().flat_map(|entity| entity.key.iter().copied()).collect();
-        fields.into_iter().collect()
+    /// The keys of all entities, each as the indices of its fields.
+    pub fn entity_keys(&self) -> Vec<Vec<usize>> {
+        self.entities.iter().map(|entity| entity.key.clone()).collect()
     }
 }

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use arrow::datatypes::{DataType, TimeUnit as ArrowUnit};
 
-use super::keys::{Key, Value, did_you_mean, listed};
+use super::keys::{Key, Value, WINDOWS, did_you_mean, listed, other_word};
 use super::plan::{Field, schema_of};
 use super::problems::Problem;
 use super::types::ValueType;
@@ -143,9 +143,14 @@ impl Walk {
             self.not_yet(key.mark, place, &key.text, "remove it for now");
             return None;
         }
-        let meant = did_you_mean(&key.text, keys.iter().map(|known| known.name));
+        let names = || keys.iter().map(|known| known.name);
+        let ours = other_word(&key.text).filter(|word| names().any(|name| name == *word));
+        let meant = ours.or_else(|| did_you_mean(&key.text, names()));
         let remedy = match meant {
             Some(name) => format!("did you mean `{name}`?"),
+            None if WINDOWS.contains(&key.text.as_str()) => {
+                format!("it is a kind of window: write `window: {{{}: ...}}`", key.text)
+            }
             None if value.is_null() => "quote a value that holds a comma".to_string(),
             None if key.text == "slide" => "write it beside `window`".to_string(),
             None if key.text == "<<" => "write the keys out: merging is not supported".to_string(),

@@ -10,7 +10,7 @@ use super::yaml::{Mark, Node, Scalar};
 use crate::time::{Millis, Span};
 
 /// The bound `tiles per window`: the most slides that a sliding window may hold.
-pub(super) const MAX_TILES: i64 = 100_000;
+pub(super) const MAX_TILES: i64 = 1_000_000;
 
 /// Slides that are chosen by themselves, the largest first.
 const SLIDES: [Millis; 5] = [86_400_000, 3_600_000, 300_000, 60_000, 1_000];

@@ -22,7 +22,9 @@ fn cuts(rng: &mut SmallRng) -> Cuts {
     }
 }
 
-fn assert_equal(what: &str, topology: &Topology, expected: &PartitionRun, actual: &EngineRun) {
+/// Rows, dead letters, counts and watermark of the engine are the oracle's.
+#[track_caller]
+pub(crate) fn assert_equal(what: &str, topology: &Topology, expected: &PartitionRun, actual: &EngineRun) {
     let differences = compare_rows(topology, &expected.rows, &actual.rows);
     assert!(differences.is_none(), "{what}: {differences}");
     let dead_letters = compare_dead_letters(&expected.dead_letters, &actual.dead_letters);

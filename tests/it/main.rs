@@ -13,6 +13,7 @@ mod first_topology;
 mod full_disk;
 mod generator_cases;
 mod law;
+mod law_cases;
 mod live;
 mod metrics;
 mod oracle_cases;

@@ -45,9 +45,7 @@ pub fn run<S: Store + std::fmt::Debug + 'static>(
     let start = records.first().map_or(0, |record| record.offset);
     let limits = Limits { epoch_rows: cuts.epoch_rows, cache_bytes: cuts.cache_bytes };
     let open = || Task::open(Arc::clone(plan), partition, Arc::clone(&store), start, limits).expect("the task opens");
-    let mut key_fields: Vec<usize> = plan.entities.iter().flat_map(|entity| entity.key.clone()).collect();
-    key_fields.dedup();
-    let mut decoder = Decoder::new(&plan.source, &key_fields);
+    let mut decoder = Decoder::new(&plan.source, &plan.entity_keys());
     let (mut task, mut rows, mut dead_letters) = (open(), vec![], vec![]);
     let mut at = 0;
     while at < records.len() {

@@ -127,10 +127,7 @@ fn fold_partition<B: RawBatch>(plan: &Arc<Plan>, partition: i32, batches: &[B], 
         return Ok(());
     };
     let mut first = First { offset: record.offset, kafka_time: record.kafka_time, event_time: None };
-    let mut key_fields: Vec<usize> = plan.entities.iter().flat_map(|entity| entity.key.clone()).collect();
-    key_fields.sort_unstable();
-    key_fields.dedup();
-    let mut decoder = Decoder::new(&plan.source, &key_fields);
+    let mut decoder = Decoder::new(&plan.source, &plan.entity_keys());
     let store = Arc::new(MemoryStore::default());
     let mut task = Task::open(Arc::clone(plan), partition, store, first.offset, LIMITS)?;
     let began = Instant::now();

@@ -82,10 +82,7 @@ pub fn run<'p>(plan: &'p Arc<Plan>, shown: &'p [Vec<Shown>], events: &[Event], s
 impl Run<'_> {
     /// Runs one partition; where its task stops, up to the record at which it does.
     fn partition(&mut self, partition: i32, events: &[(usize, &Event)], start: Millis) -> Result<()> {
-        let mut key_fields: Vec<usize> = self.plan.entities.iter().flat_map(|entity| entity.key.clone()).collect();
-        key_fields.sort_unstable();
-        key_fields.dedup();
-        let mut decoder = Decoder::new(&self.plan.source, &key_fields);
+        let mut decoder = Decoder::new(&self.plan.source, &self.plan.entity_keys());
         let raw = records(self.plan, &mut decoder, events, start);
         let decoded = decoder.decode(&raw);
         let evaluated = self.plan.exprs.evaluate(&decoded.rows);

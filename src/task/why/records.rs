@@ -62,7 +62,7 @@ impl Trace {
     /// Of the entity (its index in the plan) with this key, for these features (their indices in the entity's list).
     pub fn new(plan: &Arc<Plan>, entity: usize, id: &str, features: &[usize]) -> Self {
         Self {
-            decoder: Decoder::new(&plan.source, &plan.key_fields()),
+            decoder: Decoder::new(&plan.source, &plan.entity_keys()),
             features: Features::new(plan, entity, features),
             plan: Arc::clone(plan),
             entity,

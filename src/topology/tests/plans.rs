@@ -160,8 +160,8 @@ fn a_slide_is_chosen_by_the_twelfth_of_the_window() {
         let chosen = first(&changed("window: 1h, slide: 1m", &format!("window: {{sliding: {window}}}"))).window;
         assert_eq!(chosen.to_string(), format!("{window} by {slide}"));
     }
-    let most = first(&changed("window: 1h, slide: 1m", "window: 100s, slide: 1ms")).window;
-    assert_eq!(most, Window::Sliding { size: 100_000, slide: 1 });
+    let most = first(&changed("window: 1h, slide: 1m", "window: 1000s, slide: 1ms")).window;
+    assert_eq!(most, Window::Sliding { size: 1_000_000, slide: 1 });
 }
 
 #[test]

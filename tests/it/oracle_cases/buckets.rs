@@ -60,10 +60,32 @@ fn a_bucket_whose_value_is_lost_stays_and_is_null() {
         &topology("", features),
         &["@1 u=a e=a n=9223372036854775807 p=1 ts=1", "@2 u=a e=a n=1 p=3 ts=2", "@3 u=a e=b n=5 ts=3"],
         &[
-            "0.0 #0 0:a T=1 known=1 [{a: null}, {a: 1}, {a: 9223372036854775807}]",
+            // One price has no variance: no value, so no bucket; and a map without any is null.
+            "0.0 #0 0:a T=1 known=1 [null, {a: 1}, {a: 9223372036854775807}]",
             "1.0 #1 0:a T=2 known=2 [{a: 2.0}, {a: null}, {a: null}]",
             // No price, so no bucket of the variance.
             "2.0 #2 0:a T=3 known=3 [{a: 2.0}, {a: null, b: 1}, {a: null, b: 5}]",
+        ],
+    );
+}
+
+#[test]
+fn a_bucket_with_no_value_is_left_out_though_an_input_is_in_it() {
+    check(
+        &topology("", "v: {stddev: p, by: e, window: {last: 3}}"),
+        &[
+            "@1 u=a e=a p=1 ts=1",
+            "@2 u=a e=b p=7 ts=2",
+            "@3 u=a e=b p=7 ts=3",
+            "@4 u=a e=c p=9 ts=4",
+            "@5 u=a e=d p=9 ts=5",
+        ],
+        &[
+            "0.0 #0 0:a T=1 known=1 [null]",
+            "1.0 #1 0:a T=2 known=2 [null]",
+            "2.0 #2 0:a T=3 known=3 [{b: 0.0}]",
+            "3.0 #3 0:a T=4 known=4 [{b: 0.0}]",
+            "4.0 #4 0:a T=5 known=5 [null]",
         ],
     );
 }

@@ -1,7 +1,7 @@
 //! Decimals: read digit by digit, summed exactly.
 
 use super::*;
-use crate::support::oracle::{Judged, Value, judge};
+use crate::support::oracle::Value;
 
 #[test]
 fn decimals_come_as_numbers_or_as_plain_text() {
@@ -22,10 +22,7 @@ fn decimals_come_as_numbers_or_as_plain_text() {
 #[test]
 fn a_decimal_whose_digits_do_not_fit_is_malformed() {
     let topology = topology("", COUNT);
-    let class = |value: &str| {
-        let value = Some(format!("{{\"ts\":1,\"d\":{value}}}").into_bytes());
-        judge(&topology, &LogRecord { offset: 0, kafka_time: Some(0), key: None, value })
-    };
+    let class = |value: &str| class_of(&topology, format!("{{\"ts\":1,\"d\":{value}}}").as_bytes());
     for value in ["1000", "0.001", "1e3", "\"1e1\"", "\"\"", "\"x\"", "\" 1\"", "true", "[1]"] {
         assert_eq!(class(value), Judged::Malformed, "{value}");
     }
@@ -39,8 +36,8 @@ fn a_decimal_whose_digits_do_not_fit_is_malformed() {
 
 #[test]
 fn sums_of_decimals_have_38_digits_and_are_null_beyond() {
-    let topology = Topology::from_yaml(
-        "{topology: t, source: {topic: t, event_time: ts, schema: {u: string, d: 'decimal(38,0)', ts: timestamp_ms}}, \
+    let topology = Case::new(
+        "{topology: t, source: {topic: t, format: json, event_time: ts, partitioned_by: u, schema: {u: string, d: 'decimal(38,0)', ts: timestamp_ms}}, \
          entities: {user: {key: u, features: {s: {sum: d, window: lifetime}, a: {avg: d, window: lifetime}}}}}",
     );
     let nines = "9".repeat(38);

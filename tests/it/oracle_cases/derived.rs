@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn deriving(features: &str, derived: &str) -> Topology {
+fn deriving(features: &str, derived: &str) -> Case {
     let (features, derived) = (indented(features), indented(derived));
     with_entities("", &format!("  user:\n    key: u\n    features:\n{features}    derived:\n{derived}"))
 }

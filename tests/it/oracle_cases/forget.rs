@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn forgetful(source: &str, after: &str, features: &str) -> Topology {
+fn forgetful(source: &str, after: &str, features: &str) -> Case {
     let features = indented(features);
     with_entities(source, &format!("  user:\n    key: u\n    forget_after: {after}\n    features:\n{features}"))
 }

@@ -1,7 +1,6 @@
 //! Records: their classes, their keys, what they do to the watermark.
 
 use super::*;
-use crate::support::oracle::{Judged, judge};
 
 #[test]
 fn late_is_strictly_before_the_watermark() {
@@ -134,10 +133,7 @@ fn every_record_has_exactly_one_class() {
 #[test]
 fn malformed_is_judged_on_the_grammar_and_all_declared_fields() {
     let topology = topology("", COUNT);
-    let class = |value: &[u8]| {
-        let record = LogRecord { offset: 0, kafka_time: Some(0), key: None, value: Some(value.to_vec()) };
-        judge(&topology, &record)
-    };
+    let class = |value: &[u8]| class_of(&topology, value);
     let malformed: [&[u8]; 25] = [
         b"",
         b"[]",
@@ -183,6 +179,8 @@ fn malformed_is_judged_on_the_grammar_and_all_declared_fields() {
     }
     let nested = |depth: usize, end: &str| format!("{{\"ts\":1,\"x\":{}{end}", "[".repeat(depth));
     assert_eq!(class(nested(200, "").as_bytes()), Judged::OverLimit);
+    assert_eq!(class(&[nested(200, "").as_bytes(), &b"\xff"[..]].concat()), Judged::OverLimit);
+    assert_eq!(class(&[&b"{\"\xff\":"[..], nested(200, "").as_bytes()].concat()), Judged::Malformed);
     assert_eq!(class(nested(100, "").as_bytes()), Judged::Malformed);
     assert_eq!(class(format!("{{\"ts\":,{}", nested(200, "")).as_bytes()), Judged::Malformed);
     assert!(matches!(class(nested(100, &("]".repeat(100) + "}")).as_bytes()), Judged::Row { .. }));
@@ -190,8 +188,8 @@ fn malformed_is_judged_on_the_grammar_and_all_declared_fields() {
 
 #[test]
 fn nested_fields_finer_times_and_bounds_are_read_as_declared() {
-    let topology = Topology::from_yaml(
-        "{topology: t, source: {topic: t, event_time: at, max_key_bytes: 4, max_record_bytes: 1KiB, schema: {u: string, \
+    let topology = Case::new(
+        "{topology: t, source: {topic: t, format: json, event_time: at, partitioned_by: u, max_key_bytes: 4, max_record_bytes: 1KiB, schema: {u: string, \
          n: {type: int64, path: a.b, on_error: 'null'}, m: {type: int64, path: [a, c]}, at: timestamp_us, \
          day: timestamp}}, entities: {user: {key: u, features: {n: {last: n, window: lifetime}, \
          m: {last: m, window: lifetime}, d: {last: day, window: lifetime}}}}}",
@@ -215,6 +213,9 @@ fn nested_fields_finer_times_and_bounds_are_read_as_declared() {
     ];
     let counts = run(&topology, &log).counts;
     assert_eq!((counts.malformed, counts.over_limit, counts.applied), (1, 1, 1));
+    // Over limit is tested before malformed, by the text of the whole key.
+    let log = [r#"@5 raw:{"u":"abcde","at":5000,"a":{"c":"x"}}"#, r#"@6 raw:{"u":"abcde","at":"x"}"#];
+    assert_eq!(run(&topology, &log).counts.over_limit, 2);
     let long = format!("@7 raw:{{\"at\":7000,\"x\":\"{}\"}}", "x".repeat(1024));
     assert_eq!(run(&topology, &[&long]).counts.over_limit, 1);
 }

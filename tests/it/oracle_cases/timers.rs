@@ -111,6 +111,47 @@ fn timers_of_one_tau_fire_by_entity_then_key() {
 }
 
 #[test]
+fn an_own_record_fires_the_timers_of_all_its_entities_by_tau_before_any_is_folded() {
+    let entities = format!(
+        "  user:\n    key: u\n    features:\n{}  pair:\n    key: [u, n]\n    features:\n{}",
+        indented(COUNT_10MS),
+        indented("c: {count: '*', window: {session: 5ms}}\nt: {count: '*', window: {tumbling: 20ms}}")
+    );
+    check(
+        &with_entities("lateness: 100ms", &entities),
+        &["@0 u=a n=1 ts=0", "@50 u=a n=1 ts=40"],
+        &[
+            "0.0 #0 0:a T=0 known=0 [1]",
+            r#"0.1 #1 1:["a",1] T=0 known=0 [1, 1]"#,
+            r#"1.0 #2 1:["a",1] T=6 known=50 [0, 1]"#,
+            // The tile of one and the window of the other end at 20: the topology's order.
+            "1.1 #3 0:a T=20 known=50 [0]",
+            r#"1.2 #4 1:["a",1] T=20 known=50 [0, 0]"#,
+            "1.3 #5 0:a T=40 known=50 [1]",
+            r#"1.4 #6 1:["a",1] T=40 known=50 [1, 1]"#,
+        ],
+    );
+}
+
+#[test]
+fn a_row_is_known_no_earlier_than_the_rows_and_records_before_it() {
+    check(
+        &topology("lateness: 2ms\ngrace: 1s", COUNT_10MS),
+        &["@1000 u=a ts=0", "@30 u=b ts=30", "@40 u=a ts=35", "@41 u=b ts=60"],
+        &[
+            "0.0 #0 0:a T=0 known=1000 [1]",
+            // Known at 22 by its time, but the record came at 1000.
+            "1.0 #1 0:a T=20 known=1000 [0]",
+            "1.1 #2 0:b T=30 known=30 [1]",
+            "2.0 #3 0:a T=35 known=1000 [1]",
+            // The watermark is 39: only the own record reaches the end of the tile of `b`, and its Kafka time is 41.
+            "3.0 #4 0:b T=50 known=41 [0]",
+            "3.1 #5 0:b T=60 known=41 [1]",
+        ],
+    );
+}
+
+#[test]
 fn a_slide_need_not_divide_the_window() {
     // t = 4 lies in the tile [3, 6), which leaves at 6 + 10.
     check(

@@ -42,6 +42,12 @@ pub fn value_of(feature: &Feature, inputs: &[Input], at: i64) -> (Value, Slack) 
     if buckets.len() > by.most {
         return (Value::Null, vec![]);
     }
+    // One input has no variance: that is no value, and not one that is lost.
+    let least = if matches!(feature.aggregate, Aggregate::Variance | Aggregate::Stddev) { 2 } else { 1 };
+    buckets.retain(|_, inputs| inputs.len() >= least);
+    if buckets.is_empty() {
+        return (Value::Null, vec![]);
+    }
     let mut slacks = vec![];
     let pairs = buckets.into_iter().map(|(bucket, inputs)| {
         let (value, slack) = aggregate(feature, &inputs, at);

@@ -38,19 +38,26 @@ pub fn judge(topology: &Topology, record: &LogRecord) -> Judged {
     if bytes.len() > topology.max_record_bytes || key_bytes > topology.max_key_bytes {
         return Judged::OverLimit;
     }
-    let Ok(text) = std::str::from_utf8(bytes) else { return Judged::Malformed };
-    if let Some(at) = too_deep(text) {
-        let before = serde_json::from_str::<IgnoredAny>(&text[..at]);
+    // The first fault in the order of bytes decides: too deep, or anything else.
+    let utf8 = bytes.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+    if let Some(at) = too_deep(utf8) {
+        let before = serde_json::from_str::<IgnoredAny>(&utf8[..at]);
         return if before.is_err_and(|error| error.is_eof()) { Judged::OverLimit } else { Judged::Malformed };
     }
-    let Some(values) = project(topology, record, text) else { return Judged::Malformed };
+    if utf8.len() < bytes.len() {
+        return Judged::Malformed;
+    }
+    let Some(fields) = project(topology, record, utf8) else { return Judged::Malformed };
+    // A field of another type is in no key. Over limit is tested before malformed.
+    let known: Vec<Value> = fields.iter().map(|field| field.clone().unwrap_or(Value::Null)).collect();
+    let keys: Vec<_> = topology.entities.iter().map(|entity| key_text(&entity.key, &known)).collect();
+    if keys.iter().flatten().any(|key| key.len() > topology.max_key_bytes) {
+        return Judged::OverLimit;
+    }
+    let Some(values) = fields.into_iter().collect::<Option<Vec<Value>>>() else { return Judged::Malformed };
     let Value::Ts(event_time) = values[topology.event_time] else { return Judged::Malformed };
     if !(FIRST_TIME..=LAST_TIME).contains(&event_time) {
         return Judged::Malformed;
-    }
-    let keys: Vec<_> = topology.entities.iter().map(|entity| key_text(&entity.key, &values)).collect();
-    if keys.iter().flatten().any(|key| key.len() > topology.max_key_bytes) {
-        return Judged::OverLimit;
     }
     Judged::Row { values, event_time, keys }
 }
@@ -78,10 +85,10 @@ fn too_deep(text: &str) -> Option<usize> {
 
 type Names<'a> = BTreeMap<String, &'a RawValue>;
 
-/// The declared fields; `None` is malformed.
-fn project(topology: &Topology, record: &LogRecord, text: &str) -> Option<Vec<Value>> {
+/// The declared fields, `None` where one is of another type; `None` for all when the text is no JSON object.
+fn project(topology: &Topology, record: &LogRecord, text: &str) -> Option<Vec<Option<Value>>> {
     let top: Names = serde_json::from_str(text).ok()?;
-    topology
+    let fields = topology
         .fields
         .iter()
         .map(|field| {
@@ -94,7 +101,8 @@ fn project(topology: &Topology, record: &LogRecord, text: &str) -> Option<Vec<Va
             };
             if field.null_on_error { Some(value.unwrap_or(Value::Null)) } else { value }
         })
-        .collect()
+        .collect();
+    Some(fields)
 }
 
 /// The value at a path; null when it or an object on the way is absent or null, `None` when something on the way is
@@ -159,7 +167,8 @@ fn rfc3339(text: &str) -> Option<i64> {
         "Z" | "z" => 0,
         rest if rest.len() == 6 => {
             mark(zone + 3, ":")?;
-            let minutes = number(zone + 1, zone + 3)? * 60 + number(zone + 4, zone + 6)?;
+            let (hours, minutes) = (number(zone + 1, zone + 3)?, number(zone + 4, zone + 6)?);
+            let minutes = Some(hours * 60 + minutes).filter(|_| hours < 24 && minutes < 60)?;
             if rest.starts_with('-') { -minutes } else { Some(minutes).filter(|_| rest.starts_with('+'))? }
         }
         _ => return None,
@@ -169,7 +178,8 @@ fn rfc3339(text: &str) -> Option<i64> {
     if !(1..=12).contains(&month) || day < 1 || day > lengths[month as usize - 1] {
         return None;
     }
-    if hour > 23 || minute > 59 || second > 59 {
+    // A leap second is the next minute's first.
+    if hour > 23 || minute > 59 || second > 60 {
         return None;
     }
     let before = year - 1;
@@ -213,5 +223,7 @@ mod tests {
         assert_eq!(rfc3339("0001-01-01T00:00:00Z"), Some(-62_135_596_800_000));
         assert_eq!(rfc3339("2023-02-29T12:00:00Z"), None);
         assert_eq!(rfc3339("2024-02-29T12:00:00"), None);
+        assert_eq!(rfc3339("2016-12-31T23:59:60Z"), rfc3339("2017-01-01T00:00:00Z"));
+        assert_eq!(rfc3339("2024-02-29T12:00:00+24:00"), None);
     }
 }

@@ -22,6 +22,7 @@
 //! 11. A standard deviation is null where its variance is beyond the largest double.
 //! 12. An average of decimals is made of the exact sum, also when that has more than 38 digits.
 //! 13. `share` leaves a value that is null out of the map; a map of nulls alone has the sum 0.
+//! 14. A bucket with one input has no variance: it is left out of the map, as one with no value.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
