@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::settings::SettingsArgs;
-use super::{asynchronous, logging, open, output, signals};
+use super::{block_on, output, signals};
 use crate::config::Settings;
 use crate::error::{Error, Result};
 use crate::lake::{KeptLog, Place};
@@ -31,13 +31,11 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    let settings = args.settings.load()?;
-    logging::start(&settings.log)?;
-    let plan = open::plan(&args.topology)?;
+    let (settings, plan) = args.settings.begin(&args.topology)?;
     if args.show {
-        return asynchronous()?.block_on(show(&settings, &plan, args.json));
+        return block_on(show(&settings, &plan, args.json));
     }
-    let kept = asynchronous()?.block_on(async {
+    let kept = block_on(async {
         let observer = Observer::default();
         let stop = signals::stop_on_signal(observer.clone())?;
         runtime::keep(&plan, &settings, args.until_caught_up, Metrics::new(), &observer, stop).await

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::answer::Answer;
 use super::ask::EntityArgs;
 use super::process::Process;
-use super::{asynchronous, open, output};
+use super::{block_on, open, output};
 use crate::config::Settings;
 use crate::error::{Error, Result};
 use crate::http::{self, client};
@@ -88,7 +88,7 @@ fn from_store(args: &Args, settings: &Settings) -> Result<Option<String>> {
     let names: Vec<&str> = args.names.iter().map(String::as_str).collect();
     let ask = reader.ask(reader.entity(&args.of.entity)?, &names)?.with_origin();
     let ids = [args.of.id.clone()];
-    let answer = asynchronous()?.block_on(reader.read(&ask, &ids))?;
+    let answer = block_on(async { Ok(reader.read(&ask, &ids).await?) })?;
     let written = answer.get(0).map(|found| http::found_as_json(&args.of.entity, &args.of.id, &ask, &answer, found));
     Ok(written.map(|json| String::from_utf8_lossy(&json).into_owned()))
 }

@@ -2,7 +2,7 @@
 
 use super::ask::EntityArgs;
 use super::process::Process;
-use super::{asynchronous, open, output, rows};
+use super::{block_on, open, output, rows};
 use crate::config::Settings;
 use crate::error::{Error, Result};
 use crate::runtime::Versions;
@@ -28,7 +28,7 @@ pub fn run(args: &Args) -> Result<()> {
     open::entity(&plan, entity)?;
     let version = version(args, &settings, &plan)?;
     let query = HistoryQuery { key: id.clone(), limit: Some(args.limit), ..HistoryQuery::default() };
-    let batches = asynchronous()?.block_on(offline::read_history(&settings.offline, &plan, version, entity, &query))?;
+    let batches = block_on(offline::read_history(&settings.offline, &plan, version, entity, &query))?;
     if batches.iter().all(|batch| batch.num_rows() == 0) {
         eprintln!("version {version} has no row of {entity} {id:?}");
         return Ok(());

@@ -151,13 +151,18 @@ fn dispatch(command: &Command) -> Result<()> {
     }
 }
 
-/// The threads on which everything asynchronous runs: sinks, HTTP, signals.
-fn asynchronous() -> Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
+/// Does a command's asynchronous work: sinks, HTTP, signals. Its threads end with the process and are not taken down
+/// before: what is still on its way when the work ends, such as a store that was being opened when the stop came, is
+/// given up as a kill would, and whoever waits for it in the libraries is not told that its threads are gone (they panic).
+/// All that is to last was committed within the work.
+fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let threads = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("kappa-io")
         .build()
-        .map_err(|error| Error::internal(format!("no threads for input and output: {error}")))
+        .map_err(|error| Error::internal(format!("no threads for input and output: {error}")))?;
+    let threads = std::mem::ManuallyDrop::new(threads);
+    threads.block_on(work)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::settings::SettingsArgs;
-use super::{asynchronous, logging, open, output, pipeline, signals};
+use super::{block_on, output, pipeline, signals};
 use crate::config::Settings;
 use crate::error::{Error, Result};
 use crate::runtime::{self, Observer, Reason, Redrive, ReplayFrom, RunOptions, Versions};
@@ -31,11 +31,9 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    let settings = args.settings.load()?;
-    logging::start(&settings.log)?;
-    let plan = open::plan(&args.topology)?;
+    let (settings, plan) = args.settings.begin(&args.topology)?;
     let redrive = Redrive { of: version(args, &settings, &plan)?, reason: args.reason, since: args.since };
-    let report = asynchronous()?.block_on(rebuild(plan, settings, redrive))?;
+    let report = block_on(rebuild(plan, settings, redrive))?;
     output::print(&report)
 }
 

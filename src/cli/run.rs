@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::settings::SettingsArgs;
-use super::{asynchronous, logging, open, output, pipeline, signals};
+use super::{block_on, output, pipeline, signals};
 use crate::error::Result;
 use crate::runtime::{Observer, ReplayFrom, RunOptions};
 
@@ -22,8 +22,8 @@ pub struct Args {
     /// Stop, with exit code 0, once everything that is in the log now has been processed and stored
     #[arg(long)]
     pub until_caught_up: bool,
-    /// Records a second that a replay may read [default: as many as it can]
-    #[arg(long, value_name = "RECORDS", requires = "replay_from", value_parser = clap::value_parser!(u64).range(1..))]
+    /// Records a second that a version which does not serve may read [default: as many as it can]
+    #[arg(long, value_name = "RECORDS", value_parser = clap::value_parser!(u64).range(1..))]
     max_rate: Option<u64>,
     /// Let the new version catch up and wait: kappa diff to look, kappa promote to switch
     #[arg(long, requires = "replay_from")]
@@ -33,9 +33,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    let settings = args.settings.load()?;
-    logging::start(&settings.log)?;
-    let plan = open::plan(&args.topology)?;
+    let (settings, plan) = args.settings.begin(&args.topology)?;
     let options = RunOptions {
         replay_from: args.replay_from.clone(),
         again: args.again,
@@ -44,7 +42,7 @@ pub fn run(args: &Args) -> Result<()> {
         max_rate: args.max_rate,
     };
     let observer = Observer::default();
-    let summary = asynchronous()?.block_on(async {
+    let summary = block_on(async {
         let stop = signals::stop_on_signal(observer.clone())?;
         pipeline::run(plan, settings, options, observer, stop, |_| {}).await
     })?;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::settings::SettingsArgs;
-use super::{asynchronous, logging, open};
+use super::{block_on, open};
 use crate::config::Settings;
 use crate::error::{Error, Result};
 use crate::features::Reader;
@@ -30,13 +30,11 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    let settings = args.settings.load()?;
-    logging::start(&settings.log)?;
-    let plan = open::plan(&args.topology)?;
+    let (settings, plan) = args.settings.begin(&args.topology)?;
     if settings.http.listen.is_empty() {
         return Err(Error::configuration("`http.listen` is empty: name an address with --listen"));
     }
-    asynchronous()?.block_on(serve(&plan, &settings))
+    block_on(serve(&plan, &settings))
 }
 
 /// Serves until SIGTERM or Ctrl-C.

@@ -1,9 +1,11 @@
 //! The flags that every command with settings has, and how they become [`Settings`].
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use super::{logging, open};
 use crate::config::{Override, Settings};
 use crate::error::{Error, Result};
+use crate::topology::Plan;
 
 /// Where settings come from, besides the defaults and the environment.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -48,6 +50,13 @@ impl SettingsArgs {
             }
         }
         Settings::load(self.config.as_deref(), &overrides)
+    }
+
+    /// What a command that works on a topology begins with: the settings, with the log as they want it, and the plan.
+    pub fn begin(&self, topology: &Path) -> Result<(Settings, Plan)> {
+        let settings = self.load()?;
+        logging::start(&settings.log)?;
+        Ok((settings, open::plan(topology)?))
     }
 }
 

@@ -25,11 +25,27 @@ use crate::topology::Plan;
 const PAGE: usize = 4_096;
 
 impl Fleet {
-    /// Makes this version the one that serves. Comes back early, with nothing lost, when the run is to stop.
+    /// Makes this version the one that serves. Comes back early when the run is to stop or a version has failed: a
+    /// switch may be cut short wherever it waits, and whoever begins it again goes on, as after a crash.
     ///
     /// # Errors
     /// State: the registry or a state. What the version that serves reports ends the process elsewhere.
     pub(super) async fn cut_over(&mut self, number: u32) -> Result<()> {
+        let ended = self.ended();
+        tokio::select! {
+            done = self.switch_to(number) => done,
+            () = ended => Ok(()),
+        }
+    }
+
+    /// Comes when the run is to stop, or a version has failed.
+    fn ended(&self) -> impl Future<Output = ()> + use<> {
+        let stop = self.house.stop.clone();
+        let all: Vec<_> = self.pipelines.values().map(|pipeline| Arc::clone(&pipeline.shared)).collect();
+        wait_until(move || *stop.borrow() || all.iter().any(|shared| shared.stopping()))
+    }
+
+    async fn switch_to(&mut self, number: u32) -> Result<()> {
         let generation = self.versions.change(|versions| Ok(versions.begin_cut_over(number)))?;
         let Some(next) = self.pipelines.get(&number) else { return Ok(()) };
         tracing::info!(version = number, generation, "taking over");
@@ -61,7 +77,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// False when the run is to stop first.
+    /// False when a publisher has ended: then so does the run, or the version.
     async fn cut_over_partition(&mut self, number: u32, partition: i32) -> Result<bool> {
         let passed = match self.versions.get(number).and_then(|version| version.cut.get(&partition)) {
             Some(offset) => *offset,
@@ -70,7 +86,6 @@ impl Fleet {
                     Some(live) => fence(live, partition).await,
                     None => Some(0),
                 };
-                // Its publisher has ended: so does the run.
                 let Some(offset) = fenced else { return Ok(false) };
                 self.versions.change(|versions| {
                     versions.edit(number, |version| {
@@ -81,15 +96,11 @@ impl Fleet {
             }
         };
         let Some(next) = self.pipelines.get(&number) else { return Ok(false) };
-        if !self.wait_until(next, || next.shared.partition(partition).next_offset >= passed).await {
-            return Ok(false);
-        }
+        wait_until(|| next.shared.partition(partition).next_offset >= passed).await;
         next.shared.update(partition, |standing| standing.published = false);
         let Some(outbox) = next.outbox(partition) else { return Ok(false) };
         outbox.want_all();
-        if !self.wait_until(next, || next.shared.published(partition)).await {
-            return Ok(false);
-        }
+        wait_until(|| next.shared.published(partition)).await;
         if let Some(live) = self.live()
             && let Some(store) = live.store(partition)
         {
@@ -130,19 +141,12 @@ impl Fleet {
         }
         Ok(())
     }
+}
 
-    /// Waits for something of a pipeline; false when it fails or the run is to stop first.
-    async fn wait_until(&self, pipeline: &Pipeline, is_so: impl Fn() -> bool) -> bool {
-        loop {
-            if is_so() {
-                return true;
-            }
-            let live_failed = self.live().is_some_and(|live| live.shared.stopping());
-            if pipeline.shared.stopping() || live_failed || *self.house.stop.borrow() {
-                return false;
-            }
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+/// Comes when it is so.
+async fn wait_until(is_so: impl Fn() -> bool) {
+    while !is_so() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
 

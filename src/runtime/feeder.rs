@@ -1,4 +1,5 @@
-//! The source thread: polls the topic and hands batches to the worker of their partition.
+//! The source thread: polls the topic and hands batches to the worker of their partition. It asks the brokers nothing:
+//! an answer may wait behind a fetch, and records would wait for it (`watcher` asks).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,12 +7,10 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::{Duration, Instant};
 
 use super::priority::Rank;
-use super::refusals::{partitions_changed, recreated};
 use super::shared::Shared;
 use super::worker::Command;
 use crate::decode::RawBatch;
-use crate::error::{ErrorKind, Result};
-use crate::metrics::Gauge;
+use crate::error::Result;
 use crate::source::{Polled, Source};
 
 /// The source thread of one run.
@@ -19,16 +18,9 @@ pub struct Feeder {
     pub shared: Arc<Shared>,
     pub source: Source,
     pub workers: BTreeMap<i32, SyncSender<Command>>,
-    pub partitions: usize,
-    /// The topic's id when the version began, where the brokers tell it.
-    pub topic_id: Option<String>,
     /// The most that one poll takes.
     pub poll_records: usize,
-    /// How long the brokers may be silent; `None` for ever: the client connects again by itself.
-    pub patience: Option<Duration>,
     pub pace: Pace,
-    /// Whether the brokers answer.
-    pub up: Gauge,
 }
 
 /// How fast records may be handed on.
@@ -54,12 +46,6 @@ impl Pace {
     }
 }
 
-/// When the brokers were asked about the topic last, and when they answered.
-struct Looks {
-    asked: Instant,
-    answered: Instant,
-}
-
 impl Feeder {
     /// Polls until the run stops.
     pub fn run(mut self) {
@@ -71,7 +57,6 @@ impl Feeder {
     }
 
     fn work(&mut self) -> Result<()> {
-        let mut looks = Looks { asked: Instant::now(), answered: Instant::now() };
         let mut rank = Rank::default();
         while !self.shared.stopping() {
             rank.follow(self.shared.is_live());
@@ -80,16 +65,15 @@ impl Feeder {
                     Polled::Records(batch) => (batch.partition(), batch.len(), Command::Records(batch)),
                     Polled::Eof { partition, next_offset } => (partition, 0, Command::End { partition, next_offset }),
                 };
-                self.give(partition, command, &mut looks)?;
-                self.rest(records, &mut looks)?;
+                self.give(partition, command);
+                self.rest(records);
             }
-            self.look_on_time(&mut looks)?;
         }
         Ok(())
     }
 
     /// Keeps to the pace.
-    fn rest(&mut self, records: usize, looks: &mut Looks) -> Result<()> {
+    fn rest(&mut self, records: usize) {
         let until = Instant::now() + self.pace.after(records, Instant::now());
         while !self.shared.stopping() {
             let left = until.saturating_duration_since(Instant::now());
@@ -97,71 +81,19 @@ impl Feeder {
                 break;
             }
             std::thread::sleep(left.min(Duration::from_millis(100)));
-            self.look_on_time(looks)?;
         }
-        Ok(())
-    }
-
-    /// Looks once a second, also while a worker holds the source back: then the lag grows, and that must show.
-    fn look_on_time(&self, looks: &mut Looks) -> Result<()> {
-        if looks.asked.elapsed() < Duration::from_secs(1) {
-            return Ok(());
-        }
-        let looked = self.look();
-        let is_silent = looked.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unavailable);
-        self.up.set_flag(!is_silent);
-        match looked {
-            Ok(()) => looks.answered = Instant::now(),
-            Err(error) if is_silent && self.waits(looks.answered) => {
-                tracing::warn!("{error}; trying again");
-            }
-            Err(error) => return Err(error),
-        }
-        looks.asked = Instant::now();
-        Ok(())
-    }
-
-    fn waits(&self, answered: Instant) -> bool {
-        self.patience.is_none_or(|patience| answered.elapsed() < patience)
     }
 
     /// Waits for room: a worker that is behind holds the source back.
-    fn give(&self, partition: i32, mut command: Command, looks: &mut Looks) -> Result<()> {
-        let Some(worker) = self.workers.get(&partition) else { return Ok(()) };
+    fn give(&self, partition: i32, mut command: Command) {
+        let Some(worker) = self.workers.get(&partition) else { return };
         while !self.shared.stopping() {
             match worker.try_send(command) {
                 Ok(()) | Err(TrySendError::Disconnected(_)) => break,
                 Err(TrySendError::Full(back)) => command = back,
             }
             std::thread::sleep(Duration::from_micros(500));
-            self.look_on_time(looks)?;
         }
-        Ok(())
-    }
-
-    /// Shows positions to lag tools, hears the ends, and sees a topic that is another one or has other partitions.
-    fn look(&self) -> Result<()> {
-        let mut positions = Vec::new();
-        for (partition, standing) in self.shared.partitions() {
-            positions.push((partition, standing.next_offset));
-            if let Some(high) = self.source.high_watermark(partition) {
-                self.shared.update(partition, |standing| standing.end = standing.end.max(high));
-            }
-        }
-        if self.shared.is_live() {
-            self.source.commit(&positions);
-        }
-        let (topic, partitions) = (self.source.topic(), self.source.partitions_now()?);
-        // First: a topic that was made again may well have another number of partitions.
-        if let (Some(before), Some(now)) = (&self.topic_id, self.source.topic_id())
-            && *before != now
-        {
-            return Err(recreated(topic, before, &now));
-        }
-        if partitions != self.partitions {
-            return Err(partitions_changed(topic, self.partitions, partitions));
-        }
-        Ok(())
     }
 }
 

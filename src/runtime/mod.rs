@@ -4,7 +4,7 @@
 //! versions says which are to run and which one serves.
 //!
 //! - `fleet`: brings versions up and down, watches them; `cut_over` switches from one to another;
-//! - `pipeline`: one version's parts; `feeder`, `worker`, `outbox`, `online`, `offline` are they;
+//! - `pipeline`: one version's parts; `feeder`, `watcher`, `worker`, `outbox`, `online`, `offline` are they;
 //! - `versions`: the registry, with which commands beside the process say what they want;
 //! - `board`, `observer`, `shared`: what others may see of it.
 
@@ -27,6 +27,7 @@ mod refusals;
 mod replay_from;
 mod shared;
 mod versions;
+mod watcher;
 mod worker;
 
 use tokio::sync::watch;

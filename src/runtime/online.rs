@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use super::clock;
 use super::outbox::{Cursor, Outbox};
+use super::priority::Rank;
 use super::shared::{Drain, Shared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::{Metrics, SinkMetrics};
@@ -110,7 +111,9 @@ impl Publisher {
 
     async fn work(&mut self, jobs: &mut Receiver<Job>) -> Result<()> {
         self.expect_what_was_acknowledged();
+        let mut rank = Rank::default();
         loop {
+            rank.follow(self.shared.is_live());
             // Registered before the outboxes are read, so that no epoch is missed.
             let shared = Arc::clone(&self.shared);
             let grown = shared.grown.notified();

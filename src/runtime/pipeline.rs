@@ -1,10 +1,12 @@
 //! One version's parts: brought up, fenced or open, and taken down again.
 //!
 //! ```text
-//! feeder (one thread) -> workers (tasks by partition) -> outboxes -> online publisher (async)
+//! feeder (one thread) -> workers (tasks by partition) -> outboxes -> online publisher (one thread)
 //!                                                                 -> offline writer (one thread)
 //! ```
-//! It ends in that order: intake first, then workers with their last epoch, then the sinks within a deadline.
+//! and a watcher (one thread) beside the feeder. A version shares no thread of its own with another one, so that one
+//! that writes much holds up no one that serves. It ends in that order: intake first, then workers with their last
+//! epoch, then the sinks within a deadline.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -27,6 +29,7 @@ use super::refusals::{check_position, check_starts, check_topic};
 use super::replay_from::ReplayFrom;
 use super::shared::{Drain, Shared};
 use super::versions::{Held, Standing, Version, Versions, folder};
+use super::watcher::Watcher;
 use super::worker::{Command, Running, Worker};
 use crate::config::{OfflineKind, OnlineKind, Settings};
 use crate::error::{Error, Result};
@@ -75,12 +78,12 @@ pub struct Pipeline {
     pub metrics: Metrics,
     pub online: Option<Arc<dyn OnlineStore>>,
     drain: watch::Sender<Drain>,
-    feeder: Option<JoinHandle<()>>,
-    workers: Vec<JoinHandle<()>>,
+    /// The threads that end first: feeder, watcher and workers.
+    intake: Vec<JoinHandle<()>>,
     senders: BTreeMap<i32, SyncSender<Command>>,
     jobs: mpsc::Sender<Job>,
-    publisher: Option<tokio::task::JoinHandle<()>>,
-    archivist: Option<JoinHandle<()>>,
+    /// The threads that end last.
+    sinks: Vec<JoinHandle<()>>,
     outboxes: Vec<Arc<Outbox>>,
     stores: BTreeMap<i32, Arc<RocksStore>>,
     _claim: Held,
@@ -228,17 +231,19 @@ impl Pipeline {
         }
         let (drain, draining) = watch::channel(Drain::default());
         let (jobs, job_queue) = mpsc::channel(JOBS);
-        let (workers, senders) = spawn_workers(&plan, &settings, &shared, &metrics, tasks, &jobs)?;
-        let publisher = online.clone().map(|store| {
+        let (mut intake, senders) = spawn_workers(&plan, &settings, &shared, &metrics, tasks, &jobs)?;
+        let (mut sinks, runtime) = (Vec::new(), Handle::current());
+        if let Some(store) = online.clone() {
             shared.set_online(Arc::clone(&store));
             // Until the publisher has asked it.
             shared.set_refilling(version.standing == Standing::Live);
             let identity = (version.generation, version.number);
             let (plan, shared, outboxes) = (Arc::clone(&plan), Arc::clone(&shared), outboxes.clone());
             let publisher = Publisher::new(plan, shared, store, identity, outboxes, metrics.clone(), draining.clone());
-            tokio::spawn(publisher.run(job_queue))
-        });
-        let archivist = writer.map(|writer| {
+            let runtime = runtime.clone();
+            sinks.push(thread("online", move || runtime.block_on(publisher.run(job_queue)))?);
+        }
+        if let Some(writer) = writer {
             let archivist = Archivist {
                 shared: Arc::clone(&shared),
                 settings: settings.offline.clone(),
@@ -246,36 +251,38 @@ impl Pipeline {
                 outboxes: outboxes.clone(),
                 metrics: metrics.clone(),
                 draining,
-                runtime: Handle::current(),
+                runtime,
             };
-            thread("offline", move || archivist.run())
-        });
-        let pace = Pace::of(max_rate);
-        let (poll_records, workers_of) = (settings.kafka.poll_records, senders.clone());
+            sinks.push(thread("offline", move || archivist.run())?);
+        }
+        let watcher = Watcher {
+            shared: Arc::clone(&shared),
+            topic: source.handle(),
+            partitions,
+            topic_id: version.topic_id.clone(),
+            patience,
+            up: metrics.source_up(),
+        };
+        intake.push(thread("source-watch", move || watcher.run())?);
         let feeder = Feeder {
             shared: Arc::clone(&shared),
             source,
-            workers: workers_of,
-            partitions,
-            topic_id: version.topic_id.clone(),
-            poll_records,
-            patience,
-            pace,
-            up: metrics.source_up(),
+            workers: senders.clone(),
+            poll_records: settings.kafka.poll_records,
+            pace: Pace::of(max_rate),
         };
+        intake.push(thread("source", move || feeder.run())?);
         Ok(Self {
-            feeder: Some(thread("source", move || feeder.run())?),
-            archivist: archivist.transpose()?,
             version,
             plan,
             shared,
             metrics,
             online,
             drain,
-            workers,
+            intake,
             senders,
             jobs,
-            publisher,
+            sinks,
             outboxes,
             stores,
             _claim: claim,
@@ -307,12 +314,9 @@ impl Pipeline {
         self.shared.stop();
         self.drain.send_replace(Drain { deadline: Some(deadline), finish: false });
         self.senders.clear();
-        join(self.feeder.take().into_iter().chain(self.workers.drain(..)).collect()).await;
+        join(std::mem::take(&mut self.intake)).await;
         self.drain.send_replace(Drain { deadline: Some(deadline), finish: true });
-        if let Some(publisher) = self.publisher.take() {
-            let _ = publisher.await;
-        }
-        join(self.archivist.take().into_iter().collect()).await;
+        join(std::mem::take(&mut self.sinks)).await;
     }
 }
 

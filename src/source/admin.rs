@@ -2,6 +2,9 @@
 //!
 //! What always holds: whatever a question makes (names, options, queue, event) is destroyed before it returns, once, and
 //! an answer is copied out of its event before that. A question has a bound; the client's own connections serve it.
+//!
+//! Each goes to the broker that the caller names: any broker knows the answers. Without a name the library asks the
+//! controller, and waits in vain for one where the brokers name none.
 
 #![allow(unsafe_code)]
 
@@ -16,7 +19,7 @@ use super::native::{Consumer, Fault, Queue, text};
 
 impl Consumer {
     /// The cluster's id of a topic, in base64; `None` when the brokers are too old to tell, or do not answer in time.
-    pub(super) fn topic_id(&self, topic: &CStr, wait: Duration) -> Option<String> {
+    pub(super) fn topic_id(&self, topic: &CStr, broker: Option<i32>, wait: Duration) -> Option<String> {
         let mut name = topic.as_ptr();
         let api = rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
         // SAFETY: all arguments are alive; the call copies the names, which are destroyed here, once.
@@ -26,11 +29,17 @@ impl Consumer {
             rd::rd_kafka_TopicCollection_destroy(names);
         };
         // SAFETY: the event is alive while it is read, or null.
-        self.answer(api, wait, ask, |event| unsafe { topic_id_in(event) }).flatten()
+        self.answer(api, broker, wait, ask, |event| unsafe { topic_id_in(event) }).flatten()
     }
 
     /// One of the topic's settings, as the brokers have it now; empty when they have none of this name.
-    pub(super) fn topic_setting(&self, topic: &CStr, name: &str, wait: Duration) -> Result<String, Fault> {
+    pub(super) fn topic_setting(
+        &self,
+        topic: &CStr,
+        name: &str,
+        broker: Option<i32>,
+        wait: Duration,
+    ) -> Result<String, Fault> {
         let api = rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS;
         // SAFETY: all arguments are alive; the call copies the resource, which is destroyed here, once.
         let ask = |client, options, queue| unsafe {
@@ -40,7 +49,7 @@ impl Consumer {
             rd::rd_kafka_ConfigResource_destroy(resource);
         };
         // SAFETY: the event is alive while it is read, or null.
-        let answer = self.answer(api, wait, ask, |event| unsafe { setting_in(event, name) });
+        let answer = self.answer(api, broker, wait, ask, |event| unsafe { setting_in(event, name) });
         answer.unwrap_or_else(|| Err(no_answer()))
     }
 
@@ -48,6 +57,7 @@ impl Consumer {
     fn answer<T>(
         &self,
         api: rd_kafka_admin_op_t,
+        broker: Option<i32>,
         wait: Duration,
         ask: impl FnOnce(*mut rd::rd_kafka_t, *const rd::rd_kafka_AdminOptions_t, *mut rd::rd_kafka_queue_t),
         read: impl FnOnce(*mut rd::rd_kafka_event_t) -> T,
@@ -61,6 +71,9 @@ impl Consumer {
             let queue = Queue(NonNull::new(rd::rd_kafka_queue_new(client))?);
             let options = rd::rd_kafka_AdminOptions_new(client, api);
             rd::rd_kafka_AdminOptions_set_request_timeout(options, wait, error.as_mut_ptr(), error.len());
+            if let Some(broker) = broker {
+                rd::rd_kafka_AdminOptions_set_broker(options, broker, error.as_mut_ptr(), error.len());
+            }
             ask(client, options, queue.0.as_ptr());
             let event = rd::rd_kafka_queue_poll(queue.0.as_ptr(), wait);
             let answer = read(event);

@@ -210,31 +210,6 @@ impl Source {
         }
     }
 
-    /// See [`TopicHandle::commit`].
-    pub fn commit(&self, next_offsets: &[(i32, i64)]) {
-        self.kafka.commit(next_offsets);
-    }
-
-    /// See [`TopicHandle::high_watermark`].
-    pub fn high_watermark(&self, partition: i32) -> Option<i64> {
-        self.kafka.high_watermark(partition)
-    }
-
-    /// The topic's name.
-    pub fn topic(&self) -> &str {
-        self.kafka.topic()
-    }
-
-    /// See [`TopicHandle::topic_id`].
-    pub fn topic_id(&self) -> Option<String> {
-        self.kafka.topic_id()
-    }
-
-    /// See [`TopicHandle::partitions_now`].
-    pub fn partitions_now(&self) -> Result<usize> {
-        self.kafka.partitions_now()
-    }
-
     /// See [`KafkaSource::close`].
     pub fn close(self, deadline: Duration) -> bool {
         drop(self.reader);

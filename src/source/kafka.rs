@@ -176,16 +176,6 @@ impl KafkaSource {
         self.handle.high_watermark(partition)
     }
 
-    /// The topic's name.
-    pub fn topic(&self) -> &str {
-        &self.handle.topic
-    }
-
-    /// See [`TopicHandle::topic_id`].
-    pub fn topic_id(&self) -> Option<String> {
-        self.handle.topic_id()
-    }
-
     /// See [`TopicHandle::partitions_now`].
     pub fn partitions_now(&self) -> Result<usize> {
         self.handle.partitions_now()

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
@@ -16,6 +16,9 @@ use rdkafka::{ClientConfig, ClientContext};
 
 use crate::error::{Error, Result};
 use crate::time::Millis;
+
+/// Between two looks at what is not written yet.
+const STEP: Duration = Duration::from_millis(1);
 
 /// How batches are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,7 +140,14 @@ impl Producer {
 
     /// Waits until every record is with the broker. An error tells how many are not, and why the first is not.
     pub fn flush(&self, wait: Duration) -> Result<()> {
-        let done = self.inner.flush(wait);
+        let until = Instant::now() + wait;
+        // In small steps: the library's own flush looks again every 100 ms only.
+        let done = loop {
+            match self.inner.flush(Duration::ZERO) {
+                Err(_) if Instant::now() < until => self.inner.poll(STEP),
+                done => break done,
+            }
+        };
         let failed = self.context.count.load(Ordering::Relaxed);
         let reason = self.context.first.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match (done, reason) {

@@ -56,6 +56,11 @@ impl TopicHandle {
         }
     }
 
+    /// The topic's name.
+    pub fn name(&self) -> &str {
+        &self.topic
+    }
+
     /// Every partition with what its log holds now, by number; within 15 s.
     pub fn describe(&self) -> Result<Vec<PartitionInfo>> {
         let until = Instant::now() + ANSWER;
@@ -79,17 +84,26 @@ impl TopicHandle {
     /// The cluster's own id of the topic: another one than before means that the topic was deleted and made again.
     /// `None` when the brokers do not tell.
     pub fn topic_id(&self) -> Option<String> {
-        self.consumer.topic_id(&self.c_topic, TRY * 2)
+        self.consumer.topic_id(&self.c_topic, self.leader(), TRY * 2)
     }
 
-    /// The topic as a whole; within 6 s.
+    /// The topic as a whole; within 7.5 s.
     pub fn about(&self) -> Topic {
-        Topic { id: self.topic_id(), cleanup_policy: self.cleanup_policy() }
+        let leader = self.leader();
+        let id = self.consumer.topic_id(&self.c_topic, leader, TRY * 2);
+        Topic { id, cleanup_policy: self.cleanup_policy(leader) }
+    }
+
+    /// A broker that leads a partition of the topic: it is connected to anyway.
+    fn leader(&self) -> Option<i32> {
+        let metadata = self.metadata(TRY).ok()?;
+        let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+        partitions.map(|partition| partition.leader()).find(|leader| *leader >= 0)
     }
 
     /// `None`, with a line in the log, when the brokers do not tell.
-    fn cleanup_policy(&self) -> Option<String> {
-        let fault = match self.consumer.topic_setting(&self.c_topic, "cleanup.policy", TRY * 2) {
+    fn cleanup_policy(&self, leader: Option<i32>) -> Option<String> {
+        let fault = match self.consumer.topic_setting(&self.c_topic, "cleanup.policy", leader, TRY * 2) {
             Ok(policy) => return Some(policy),
             Err(fault) => fault,
         };

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 
 use super::entity::EntityState;
+use super::heads::Heads;
 use super::lookahead::push_last_row;
 use super::meta::Meta;
 use super::program::Program;
 use super::rows::RowBuilder;
 use crate::error::{Error, Result};
 use crate::state::Store;
-use crate::state::keys::{Key, parse_head};
+use crate::state::keys::Key;
 use crate::topology::Plan;
 
 /// The last rows in one task's store.
@@ -69,25 +70,14 @@ impl LastRows {
         limit: usize,
         keep: &dyn Fn(&[u8]) -> bool,
     ) -> Result<RowPage> {
-        let [first, end] = bounds(entity as u16);
-        let heads = self.store.scan(from.unwrap_or(&first), &end, limit)?;
+        let heads = Heads::read(self.store.as_ref(), Some(entity), from, limit)?;
         let mut rows = RowBuilder::new(&self.plan.entities[entity]);
-        for (key, head) in &heads {
-            if let Some((_, id)) = parse_head(key).filter(|(_, id)| keep(id)) {
-                let program = &self.programs[entity];
-                push_last_row(program, id, &EntityState::decode(program, head)?, &mut rows)?;
-            }
+        for (_, id, bytes) in heads.each().filter(|(_, id, _)| keep(id)) {
+            let program = &self.programs[entity];
+            push_last_row(program, id, &EntityState::decode(program, bytes)?, &mut rows)?;
         }
-        let next = heads.last().filter(|_| heads.len() == limit).map(|(key, _)| [key.as_slice(), &[0]].concat());
-        Ok(RowPage { rows: rows.finish()?, next })
+        Ok(RowPage { rows: rows.finish()?, next: heads.next })
     }
-}
-
-/// Between these keys lie an entity's heads.
-fn bounds(entity: u16) -> [Vec<u8>; 2] {
-    let first = |entity| Key::Head { entity, id: &[] }.bytes();
-    let after_all = || b"i".to_vec();
-    [first(entity), entity.checked_add(1).map_or_else(after_all, first)]
 }
 
 #[cfg(test)]

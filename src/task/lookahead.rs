@@ -9,11 +9,12 @@ use arrow::array::RecordBatch;
 
 use super::cache::{ChunkAccess, ChunkOverlay, Id};
 use super::entity::{EntityState, LastRow};
+use super::heads::Heads;
 use super::program::Program;
 use super::rows::{RowBuilder, RowHead};
 use super::step::Task;
 use crate::error::Result;
-use crate::state::keys::{Key, parse_head};
+use crate::state::keys::Key;
 use crate::time::Millis;
 
 /// Rows of one entity for the online store only, each entity at most once.
@@ -126,22 +127,20 @@ impl Task {
     pub fn publish(&self, from: Option<&[u8]>, limit: usize, at: Option<Millis>) -> Result<Published> {
         let empty = || self.plan.entities.iter().map(RowBuilder::new).collect::<Vec<_>>();
         let (mut builders, mut refreshed) = (empty(), empty());
-        let heads = self.store.scan(from.unwrap_or(b"h"), b"i", limit)?;
-        for (key, bytes) in &heads {
-            let Some((entity, id)) = parse_head(key) else { continue };
-            let program = &self.programs[usize::from(entity)];
+        let heads = Heads::read(self.store.as_store(), None, from, limit)?;
+        for (entity, id, bytes) in heads.each() {
+            let program = &self.programs[entity];
             let state = EntityState::decode(program, bytes)?;
             if let Some(at) = at.filter(|at| state.timer.is_some_and(|tau| tau <= *at)) {
-                let before = refreshed[usize::from(entity)].len();
-                self.look(entity, &id.into(), (self.meta.watermark_or_never(), at), &mut refreshed)?;
-                if refreshed[usize::from(entity)].len() > before {
+                let before = refreshed[entity].len();
+                self.look(entity as u16, &id.into(), (self.meta.watermark_or_never(), at), &mut refreshed)?;
+                if refreshed[entity].len() > before {
                     continue;
                 }
             }
-            push_last_row(program, id, &state, &mut builders[usize::from(entity)])?;
+            push_last_row(program, id, &state, &mut builders[entity])?;
         }
-        let next = heads.last().filter(|_| heads.len() == limit).map(|(key, _)| [key.as_slice(), &[0]].concat());
-        Ok(Published { rows: finish(builders)?, refreshed: finish(refreshed)?, next })
+        Ok(Published { rows: finish(builders)?, refreshed: finish(refreshed)?, next: heads.next })
     }
 }
 

@@ -11,6 +11,7 @@ mod columns;
 mod derived;
 mod entity;
 mod entity_codec;
+mod heads;
 mod judge;
 mod last_rows;
 mod lifecycle;

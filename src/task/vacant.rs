@@ -8,12 +8,12 @@ use arrow::array::RecordBatch;
 
 use super::cache::Id;
 use super::entity::EntityState;
+use super::heads::Heads;
 use super::lookahead::OnlineRows;
 use super::program::Program;
 use super::rows::{RowBuilder, RowHead};
 use crate::error::{Error, Result};
 use crate::state::Store;
-use crate::state::keys::parse_head;
 use crate::time::Millis;
 use crate::topology::{EntityPlan, Plan};
 
@@ -32,18 +32,16 @@ pub struct Known {
 /// State: the store cannot be read, or is of another plan.
 pub fn known(plan: &Plan, store: &dyn Store, from: Option<&[u8]>, limit: usize) -> Result<Known> {
     let programs: Vec<Program> = plan.entities.iter().map(Program::new).collect();
-    let heads = store.scan(from.unwrap_or(b"h"), b"i", limit)?;
+    let heads = Heads::read(store, None, from, limit)?;
     let mut ids = Vec::new();
-    for (key, bytes) in &heads {
-        let Some((entity, id)) = parse_head(key) else { continue };
-        let program = programs.get(usize::from(entity));
+    for (entity, id, bytes) in heads.each() {
+        let program = programs.get(entity);
         let program = program.ok_or_else(|| Error::state("the state has an entity that its topology has not"))?;
         if EntityState::decode(program, bytes)?.last_row.is_some() {
-            ids.push((usize::from(entity), id.into()));
+            ids.push((entity, id.into()));
         }
     }
-    let next = heads.last().filter(|_| heads.len() == limit).map(|(key, _)| [key.as_slice(), &[0]].concat());
-    Ok(Known { ids, next })
+    Ok(Known { ids, next: heads.next })
 }
 
 /// A row that shows nothing for each of these entities of `plan`, in front of all rows of its generation.

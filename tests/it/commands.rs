@@ -121,6 +121,7 @@ fn the_demo_shows_all_of_it_and_leaves_a_history() {
     let output = kappa(folder.path(), &["demo", "--dir", "demo", "--seconds", "6"], &[]);
     let (shown, said) = (stdout(&output), stderr(&output));
     assert_eq!(output.status.code(), Some(0), "{said}\n{shown}");
+    assert!(said.is_empty(), "nothing is amiss, so nothing is logged: {said}");
     let features = [
         "user_avg_purchase_90d",
         "category_affinity_score",

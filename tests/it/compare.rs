@@ -5,14 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::Arc;
 
-use kappa::source::{Codec, Record};
 use serde_json::{Value as Json, json};
 
-use crate::support::generate::{self, Stream};
+use crate::support::kafka;
+use crate::support::log::Log;
 use crate::support::oracle::{FeatureRow, LogRecord, Oracle, PartitionRun, Topology, Value};
 use crate::support::running::{Live, wait_until};
-use crate::support::verify::{Case, Place, as_record};
-use crate::support::{kafka, producer};
+use crate::support::verify::{Case, Place};
 
 const SHOP: &str = include_str!("../../topologies/shop.yaml");
 
@@ -28,42 +27,19 @@ const CHANGES: [(&str, &str); 2] = [
     ),
 ];
 
-/// A log of four partitions in a topic of its own.
-struct Log {
-    topic: String,
-    partitions: Vec<(i32, Vec<LogRecord>)>,
+/// How many records a log has.
+fn count_records(log: &Log) -> u64 {
+    log.partitions.iter().map(|(_, records)| records.len() as u64).sum()
 }
 
-impl Log {
-    fn new(events: u64, seed: u64) -> Self {
-        let partitions = Stream::partitions(&generate::SHOP, events, seed);
-        let topic = kafka::shared().new_topic("compare", partitions.len() as i32);
-        Self { topic, partitions }
-    }
-
-    /// Writes this part of every partition, in thousandths.
-    fn write(&self, from: usize, to: usize) {
-        for (partition, records) in &self.partitions {
-            let at = |thousandths: usize| records.len() * thousandths / 1000;
-            let part = records[at(from)..at(to)].iter().map(|record| as_record(*partition, record));
-            producer::write(kafka::shared(), &self.topic, Codec::Lz4, part.collect::<Vec<Record<'_>>>());
-        }
-    }
-
-    fn records(&self) -> u64 {
-        self.partitions.iter().map(|(_, records)| records.len() as u64).sum()
-    }
-
-    /// The shop over this log, as version 1 and as version 2 have it.
-    fn cases(&self, dir: &Path) -> [Case; 2] {
-        let first = SHOP.replace("topic: shop.events", &format!("topic: {}", self.topic));
-        let second = CHANGES.iter().fold(first.clone(), |text, (from, to)| {
-            assert!(text.contains(from), "topologies/shop.yaml has no `{from}`");
-            text.replace(from, to)
-        });
-        [("v1.yaml", first), ("v2.yaml", second)]
-            .map(|(name, yaml)| Case::over(&self.partitions, &yaml, &dir.join(name)))
-    }
+/// The shop over a log, as version 1 and as version 2 have it.
+fn cases(log: &Log, dir: &Path) -> [Case; 2] {
+    let first = SHOP.replace("topic: shop.events", &format!("topic: {}", log.topic));
+    let second = CHANGES.iter().fold(first.clone(), |text, (from, to)| {
+        assert!(text.contains(from), "topologies/shop.yaml has no `{from}`");
+        text.replace(from, to)
+    });
+    [("v1.yaml", first), ("v2.yaml", second)].map(|(name, yaml)| Case::over(&log.partitions, &yaml, &dir.join(name)))
 }
 
 fn text(path: &Path) -> String {
@@ -198,10 +174,10 @@ fn check_diff(tree: &Json, cases: &[Case; 2]) {
 #[test]
 fn a_diff_beside_the_process_that_runs_both_versions_says_what_the_oracle_says() {
     let dir = tempfile::tempdir().unwrap();
-    let log = Log::new(16_000, 41);
-    let cases = log.cases(dir.path());
+    let log = Log::new(kafka::shared(), 16_000, 41);
+    let cases = cases(&log, dir.path());
     let place = Place::new(kafka::shared());
-    log.write(0, 500);
+    log.write_part(kafka::shared(), 0..50);
     place.run(&cases[0], &[]);
     place.run(&cases[1], &["--replay-from", "0", "--no-promote"]);
     let live = Live::start(&place, &cases[0].topology_file, &[]);
@@ -212,7 +188,7 @@ fn a_diff_beside_the_process_that_runs_both_versions_says_what_the_oracle_says()
     // States that are being written are read whole: offsets rise, and nothing fails.
     let mut offsets = vec![];
     for piece in 0..10 {
-        log.write(500 + 50 * piece, 500 + 50 * (piece + 1));
+        log.write_part(kafka::shared(), 50 + 5 * piece..50 + 5 * (piece + 1));
         let partitions = tree(&diff(&["--json"], 0))["partitions"].clone();
         let next = |side: &str| {
             partitions.as_array().unwrap().iter().filter_map(|p| p[side]["next_offset"].as_i64()).sum::<i64>()
@@ -235,10 +211,10 @@ fn a_diff_beside_the_process_that_runs_both_versions_says_what_the_oracle_says()
 #[test]
 fn a_diff_is_a_table_a_sample_and_a_bound_on_what_may_change() {
     let dir = tempfile::tempdir().unwrap();
-    let log = Log::new(12_000, 43);
-    let cases = log.cases(dir.path());
+    let log = Log::new(kafka::shared(), 12_000, 43);
+    let cases = cases(&log, dir.path());
     let place = Place::new(kafka::shared());
-    log.write(0, 1000);
+    log.write_part(kafka::shared(), 0..100);
     place.run(&cases[0], &[]);
     place.run(&cases[1], &["--replay-from", "0"]);
     let file = text(&cases[1].topology_file);
@@ -289,10 +265,10 @@ fn planned(tree: &Json, entity: usize) -> BTreeMap<String, (String, String)> {
 #[test]
 fn a_plan_says_what_changes_and_what_a_replay_takes_before_anything_runs() {
     let dir = tempfile::tempdir().unwrap();
-    let log = Log::new(8_000, 47);
-    let cases = log.cases(dir.path());
+    let log = Log::new(kafka::shared(), 8_000, 47);
+    let cases = cases(&log, dir.path());
     let place = Place::new(kafka::shared());
-    log.write(0, 1000);
+    log.write_part(kafka::shared(), 0..100);
     let files = [text(&cases[0].topology_file), text(&cases[1].topology_file)];
     let plan = |version: usize, more: &[&str], code: i32| {
         kappa(&place, &[&["plan", &files[version - 1], "--json"], more].concat(), code)
@@ -304,7 +280,10 @@ fn a_plan_says_what_changes_and_what_a_replay_takes_before_anything_runs() {
     let size = |record: &LogRecord| record.key.as_ref().map_or(0, Vec::len) + record.value.as_ref().map_or(0, Vec::len);
     let bytes: usize = log.partitions.iter().flat_map(|(_, records)| records).map(size).sum();
     let replay = &first["replay"];
-    assert_eq!((&replay["records"], &replay["sample"]["records"]), (&json!(log.records()), &json!(log.records())));
+    assert_eq!(
+        (&replay["records"], &replay["sample"]["records"]),
+        (&json!(count_records(&log)), &json!(count_records(&log)))
+    );
     assert_eq!(replay["sample"]["bytes"], bytes);
     assert!(replay["bytes"].as_u64().unwrap().abs_diff(bytes as u64) <= 1, "{replay}");
     assert!(
@@ -412,10 +391,10 @@ fn compare_cut(topology: &Topology, records: &[LogRecord], cut: usize, whole: &B
 #[test]
 fn a_trimmed_log_is_refused_and_values_are_whole_from_the_dates_that_a_plan_names() {
     let dir = tempfile::tempdir().unwrap();
-    let log = Log::new(16_000, 53);
-    let cases = log.cases(dir.path());
+    let log = Log::new(kafka::shared(), 16_000, 53);
+    let cases = cases(&log, dir.path());
     let place = Place::new(kafka::shared());
-    log.write(0, 1000);
+    log.write_part(kafka::shared(), 0..100);
     let cut = log.partitions[0].1.len() / 5;
     kafka::shared().delete_records(&log.topic, 0, cut as i64);
     let file: PathBuf = cases[1].topology_file.clone();
@@ -429,7 +408,7 @@ fn a_trimmed_log_is_refused_and_values_are_whole_from_the_dates_that_a_plan_name
     let refused = tree(&refused);
     let earliest = tree(&plan(&["--replay-from", "earliest"], 0));
     assert_eq!(earliest["refused"], Json::Null);
-    assert_eq!(earliest["replay"]["records"], log.records() - cut as u64);
+    assert_eq!(earliest["replay"]["records"], count_records(&log) - cut as u64);
     assert_eq!(earliest["retention"], refused["retention"], "what is missing is told in either case");
     let (_, records) = &log.partitions[0];
     // Any missing record came before this one, with an event time at most a minute (max_future) ahead.

@@ -1,5 +1,8 @@
 //! A long-running pipeline: values that change with time alone, a store that dies, a signal that ends it.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kappa::source::{Codec, Record};
@@ -150,4 +153,60 @@ fn a_wrong_password_is_refused_at_once() {
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert_eq!(refused.status.code(), Some(2), "{said}");
     assert!(said.contains("online.redis.password") || said.contains("PASSWORD"), "{said}");
+}
+
+/// An object store that shows one commit of every table and never gives one out; its url, and each object asked for.
+fn silent_object_store() -> (String, Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (url, (tell, asked)) = (format!("http://{}", listener.local_addr().unwrap()), channel());
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let (mut connection, tell) = (connection.unwrap(), tell.clone());
+            std::thread::spawn(move || {
+                let mut requests = BufReader::new(connection.try_clone().unwrap()).lines();
+                while let Some(Ok(first)) = requests.next() {
+                    requests.by_ref().find(|line| line.as_ref().is_ok_and(String::is_empty));
+                    let prefix = first.split(['?', '&', ' ']).find_map(|part| part.strip_prefix("prefix="));
+                    let Some(prefix) = prefix.map(|prefix| prefix.replace("%2F", "/")) else {
+                        // Whoever asked keeps the connection, and waits.
+                        let _ = tell.send(first);
+                        continue;
+                    };
+                    let object = format!(
+                        "<Contents><Key>{}/00000000000000000000.json</Key><LastModified>2026-01-01T00:00:00.000Z\
+                         </LastModified><ETag>e</ETag><Size>100</Size></Contents>",
+                        prefix.trim_end_matches('/')
+                    );
+                    let list = format!("<ListBucketResult><IsTruncated>false</IsTruncated>{object}</ListBucketResult>");
+                    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", list.len());
+                    connection.write_all([head, list].concat().as_bytes()).unwrap();
+                }
+            });
+        }
+    });
+    (url, asked)
+}
+
+#[test]
+fn a_signal_while_the_history_is_being_opened_ends_the_run_without_a_word_of_its_threads() {
+    let dir = tempfile::tempdir().unwrap();
+    let case = Case::shop(kafka::shared(), SHOP, 100, 13, dir.path());
+    let place = Place::new(kafka::shared());
+    let (store, asked) = silent_object_store();
+    let endpoint = format!("offline.options.aws_endpoint={store}");
+    let settings = [
+        "offline.url=s3://bucket/history",
+        &endpoint,
+        "offline.options.aws_region=here",
+        "offline.options.allow_http=true",
+        "offline.options.aws_skip_signature=true",
+    ];
+    let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", *setting]).collect();
+    let live = Live::start(&place, &case.topology_file, &settings);
+    let object = asked.recv_timeout(Duration::from_secs(60)).expect("the tables are being opened");
+    assert!(object.contains("_delta_log"), "{object}");
+    live.ask_to_end();
+    let (code, said) = live.ended();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!said.contains("panicked"), "{said}");
 }

@@ -19,6 +19,7 @@ mod metrics;
 mod oracle_cases;
 mod pipeline;
 mod refusals;
+mod replay_faults;
 mod serve;
 mod source;
 mod user_tests;

@@ -42,7 +42,7 @@ fn write(kafka: &Kafka, topic: &str, items: &[&str]) {
 
 #[test]
 fn brokers_that_are_gone_show_as_down_and_stores_that_are_open_as_up() {
-    let (dir, place, mut own) = (tempfile::tempdir().unwrap(), Place::new(kafka::shared()), Kafka::start());
+    let (dir, place, own) = (tempfile::tempdir().unwrap(), Place::new(kafka::shared()), Kafka::start());
     let file = topology(dir.path(), &own.new_topic("down", 1));
     let (address, listen) = free_address();
     let brokers = format!("kafka.brokers={}", own.brokers());

@@ -360,7 +360,7 @@ fn a_paused_partition_waits_and_goes_on_where_it_stopped() {
 
 #[test]
 fn reading_goes_on_by_itself_when_the_broker_is_killed_and_comes_back() {
-    let mut kafka = Kafka::start();
+    let kafka = Kafka::start();
     let topic = kafka.new_topic("killed", 4);
     let values: Vec<String> = (0..40_000).map(|i| format!("{i:0>200}")).collect();
     let records = |range: std::ops::Range<usize>| {

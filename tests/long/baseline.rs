@@ -83,27 +83,43 @@ pub fn source(arguments: &Arguments) -> serde_json::Value {
     let mut source = KafkaSource::open(&settings, &arguments.topic, "bench-source").unwrap();
     let starts: Vec<(i32, i64)> = source.describe().unwrap().iter().map(|info| (info.partition, info.low)).collect();
     source.assign(&starts).unwrap();
-    let (mut events, mut bytes, mut check, mut batches, mut ends) = (0u64, 0u64, 0i64, 0u64, 0);
+    let (mut looked_at, mut ends) = (LookedAt::default(), 0);
     while ends < starts.len() {
         for polled in source.poll(POLL, Duration::from_millis(100)).unwrap() {
-            let batch = match polled {
-                Polled::Records(batch) => batch,
-                Polled::Eof { .. } => {
-                    ends += 1;
-                    continue;
-                }
-            };
-            batches += 1;
-            for index in 0..batch.len() {
-                let record = batch.record(index);
-                events += 1;
-                bytes += record.value.map_or(0, <[u8]>::len) as u64;
-                check ^= record.kafka_time.unwrap_or(0) ^ record.key.map_or(0, <[u8]>::len) as i64;
+            match polled {
+                Polled::Records(batch) => looked_at.add(&batch),
+                Polled::Eof { .. } => ends += 1,
             }
         }
     }
-    let more = [("program", "source".into()), ("batches", batches.into()), ("check", check.into())];
-    measure.finish(events, bytes, &more)
+    looked_at.finish(&measure, "source")
+}
+
+/// Batches of which every record was looked at.
+#[derive(Default)]
+struct LookedAt {
+    events: u64,
+    bytes: u64,
+    batches: u64,
+    /// Of every record something, so that none can be left out by the compiler.
+    check: i64,
+}
+
+impl LookedAt {
+    fn add(&mut self, batch: &impl RawBatch) {
+        self.batches += 1;
+        for index in 0..batch.len() {
+            let record = batch.record(index);
+            self.events += 1;
+            self.bytes += record.value.map_or(0, <[u8]>::len) as u64;
+            self.check ^= record.kafka_time.unwrap_or(0) ^ record.key.map_or(0, <[u8]>::len) as i64;
+        }
+    }
+
+    fn finish(&self, measure: &Measure, program: &str) -> serde_json::Value {
+        let more = [("program", program.into()), ("batches", self.batches.into()), ("check", self.check.into())];
+        measure.finish(self.events, self.bytes, &more)
+    }
 }
 
 #[derive(Args)]
@@ -115,7 +131,7 @@ pub struct ArchiveArguments {
     topic: String,
 }
 
-/// The archive of the topic into batches, every record looked at as in [`source`].
+/// The archive of the topic into batches.
 pub fn archive(arguments: &ArchiveArguments) -> serde_json::Value {
     let url = Override { key: "archive.url".into(), value: arguments.url.clone(), from: "--url".into() };
     let settings = Settings::load(None, &[url]).unwrap();
@@ -126,19 +142,13 @@ pub fn archive(arguments: &ArchiveArguments) -> serde_json::Value {
     let starts: Vec<(i32, i64)> =
         kept.segments().keys().filter_map(|partition| Some((*partition, kept.covers(*partition)?.start))).collect();
     let mut reader = ArchiveReader::start(kept, &starts, runtime.handle().clone()).unwrap();
-    let (mut events, mut bytes, mut check, mut batches) = (0u64, 0u64, 0i64, 0u64);
+    let mut looked_at = LookedAt::default();
     while !reader.is_over() {
-        let Some(Read::Records(batch)) = reader.take(Duration::from_secs(60)).unwrap() else { continue };
-        batches += 1;
-        for index in 0..batch.len() {
-            let record = batch.record(index);
-            events += 1;
-            bytes += record.value.map_or(0, <[u8]>::len) as u64;
-            check ^= record.kafka_time.unwrap_or(0) ^ record.key.map_or(0, <[u8]>::len) as i64;
+        if let Some(Read::Records(batch)) = reader.take(Duration::from_secs(60)).unwrap() {
+            looked_at.add(&*batch);
         }
     }
-    let more = [("program", "archive".into()), ("batches", batches.into()), ("check", check.into())];
-    measure.finish(events, bytes, &more)
+    looked_at.finish(&measure, "archive")
 }
 
 /// Every payload of the topic, from its first offset to the end of all partitions, by the batch call.

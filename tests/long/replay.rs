@@ -2,10 +2,13 @@
 //!
 //! A topic with `--events` events of the benchmark is written. Version 1 reads it, and from then on serves a live load of
 //! `--rate` events a second. Speed: events per CPU-second of the process that serves the load, beside those of a process
-//! that only replays the topic. Freshness: a probe sends an event every 20 ms and looks into Redis until it shows; its
-//! quiet 99th percentile is held against the one during a replay in the same process at full speed, and at half of it
-//! (`--max-rate`). Everything is measured in this run.
+//! that only replays the topic. Freshness: every 20 ms a probe sends an event and looks into Redis until it shows; the
+//! 99th percentile while nothing else happens is held against the one while the same process replays the topic, at full
+//! speed and then at half of it (`--max-rate`). Everything is measured in this run; each part prints its line when it is
+//! done.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,7 +16,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kappa::http::client;
-use kappa::source::{Codec, Record};
+use kappa::runtime::{Standing, Version, Versions};
+use kappa::source::{Codec, Producer, Record};
 
 use super::measure::children_cpu_seconds;
 use super::{bench, produce};
@@ -27,7 +31,7 @@ const PROBE_EVERY: Duration = Duration::from_millis(20);
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    #[arg(long, default_value_t = 3_000_000)]
+    #[arg(long, env = "KAPPA_EVENTS", default_value_t = 3_000_000)]
     events: u64,
     /// Events a second of the live load
     #[arg(long, default_value_t = 5_000)]
@@ -37,7 +41,7 @@ pub struct Arguments {
     seconds: u64,
 }
 
-/// Prints the figures.
+/// Prints a line for each part, and answers with a table of them.
 pub fn run(arguments: &Arguments) -> String {
     let kafka = Kafka::start_with_heap(1024);
     // Event times up to now, so that the live load goes on where the topic ends.
@@ -46,56 +50,153 @@ pub fn run(arguments: &Arguments) -> String {
     written.start = now() - (arguments.events as f64 * 1000.0 / per_second) as i64;
     produce::run(&written);
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let file = dir.path().join("replayed.yaml");
-    std::fs::write(&file, bench::few(TOPIC)).expect("the topology is written");
-    let file = file.display().to_string();
+    let file = bench::write_topology(dir.path(), "replayed", &bench::few(TOPIC)).display().to_string();
     let place = Place::new(&kafka);
-    let bounded = place.kappa(&["run", &file, "--until-caught-up"]).output().expect("kappa starts");
-    assert!(bounded.status.success(), "{}", String::from_utf8_lossy(&bounded.stderr));
-
+    said(&place, &["run", &file, "--until-caught-up"]);
     let load = Load::start(&kafka, arguments.rate);
-    let mut served = Served::start(&place, &file, &[]);
-    served.wait_until_ready();
-    let live = served.speed(&load, Duration::from_secs(arguments.seconds));
-    let quiet = probe(&kafka, &place, |began| began.elapsed() < Duration::from_secs(arguments.seconds));
+    let bench = Bench { kafka: &kafka, place: &place, file: &file, quiet: Duration::from_secs(arguments.seconds) };
 
-    // A process of its own that replays and leaves: its CPU is the replay's alone.
-    let before = children_cpu_seconds();
-    let replayed =
-        place.kappa(&["run", &file, "--replay-from", "0", "--again", "--no-promote", "--until-caught-up"]).output();
-    let replayed = replayed.expect("kappa starts");
-    assert!(replayed.status.success(), "{}", String::from_utf8_lossy(&replayed.stderr));
-    let said = String::from_utf8_lossy(&replayed.stdout).into_owned();
-    let records: f64 =
-        said.split(' ').nth(2).and_then(|text| text.parse().ok()).expect("the summary tells the records");
-    let replay = records / (children_cpu_seconds() - before);
-    served.stop();
-
-    let (full, seconds) = beside(&kafka, &place, &file, &[]);
-    let half = ((arguments.events as f64 / seconds / 2.0) as u64).max(1).to_string();
-    let (paced, _) = beside(&kafka, &place, &file, &["--max-rate", &half]);
+    let (live, replay) = bench.speeds(&load);
+    println!(
+        "speed: live {live:.0} events per CPU-second at {} a second, replay {replay:.0}: {:.2} times",
+        arguments.rate,
+        replay / live
+    );
+    let full = bench.freshness(None);
+    println!("{full}");
+    let half = bench.freshness(Some(((full.rate / 2.0) as u64).max(1)));
+    println!("{half}");
     drop(load);
+    let line = |what: &str, Freshness { quiet, beside, .. }: &Freshness| {
+        let [quiet, beside] = [quiet, beside].map(|times| times.at(0.99));
+        format!("| p99 freshness, replay at {what} speed, ms | {quiet:.1} | {beside:.1} | {:.2} |", beside / quiet)
+    };
     format!(
         "| Measured | Live | Replay | Ratio |\n|---|---:|---:|---:|\n| events per CPU-second | {live:.0} | {replay:.0} | {:.2} |\n\
-         | p99 freshness, replay at full speed, ms | {quiet:.1} | {full:.1} | {:.2} |\n\
-         | p99 freshness, replay at half speed, ms | {quiet:.1} | {paced:.1} | {:.2} |",
+         {}\n{}",
         replay / live,
-        full / quiet,
-        paced / quiet
+        line("full", &full),
+        line("half", &half)
     )
 }
 
-/// The 99th percentile, in ms, while a replay runs in the process that serves, and the replay's seconds.
-fn beside(kafka: &Kafka, place: &Place<'_>, file: &str, more: &[&str]) -> (f64, f64) {
-    let arguments = [&["--replay-from", "0", "--again", "--no-promote"], more].concat();
-    let mut served = Served::start(place, file, &arguments);
-    served.wait_until_ready();
-    let began = Instant::now();
-    let building = || served.standing().is_some_and(|standing| standing == "building");
-    let freshness = probe(kafka, place, |_| building());
-    let seconds = began.elapsed().as_secs_f64();
-    served.stop();
-    (freshness, seconds)
+/// Runs a command to its end; what it prints.
+fn said(place: &Place<'_>, arguments: &[&str]) -> String {
+    let output = place.kappa(arguments).output().expect("kappa starts");
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A topic that version 1 has read, and where it is served.
+struct Bench<'a> {
+    kafka: &'a Kafka,
+    place: &'a Place<'a>,
+    file: &'a str,
+    quiet: Duration,
+}
+
+impl Bench<'_> {
+    /// Events per CPU-second of the version that serves, and of a replay.
+    fn speeds(&self, load: &Load) -> (f64, f64) {
+        let mut served = Served::start(self.place, self.file, &[]);
+        served.wait_until_ready();
+        let live = served.speed(load, self.quiet);
+        // A process of its own that replays and leaves: its CPU is the replay's alone.
+        let before = children_cpu_seconds();
+        let arguments = ["--replay-from", "0", "--again", "--no-promote", "--until-caught-up"];
+        let said = said(self.place, &[&["run", self.file][..], &arguments].concat());
+        let records: f64 =
+            said.split(' ').nth(2).and_then(|text| text.parse().ok()).expect("the summary tells the records");
+        let replay = records / (children_cpu_seconds() - before);
+        served.stop();
+        self.drop_version(2);
+        (live, replay)
+    }
+
+    /// How long events take to show, quietly, and while the process that serves them replays the topic beside.
+    fn freshness(&self, max_rate: Option<u64>) -> Freshness {
+        let number = self.begin();
+        let max_rate = max_rate.map(|rate| ["--max-rate".to_string(), rate.to_string()]);
+        let mut served = Served::start(self.place, self.file, max_rate.as_ref().map_or(&[][..], |words| &words[..]));
+        served.wait_until_ready();
+        let mut probe = Probe::new(self.kafka, self.place);
+        // What it missed while nothing ran is behind it.
+        probe.measure(|began| began.elapsed() < Duration::from_secs(2));
+        let quiet = probe.measure(|began| began.elapsed() < self.quiet);
+        said(self.place, &["resume", &number.to_string(), "--topology", self.file]);
+        while served.standing(number).is_none() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let beside = probe.measure(|_| served.standing(number).as_deref() == Some("building"));
+        served.stop();
+        let rate = self.versions().get(number).and_then(|version| version.built_at_rate);
+        self.drop_version(number);
+        let is_paced = max_rate.is_some();
+        Freshness { quiet, beside, rate: rate.expect("the replay has come to its end"), is_paced }
+    }
+
+    fn versions(&self) -> Versions {
+        Versions::open(&self.place.data_dir(), "bench").expect("the registry of versions")
+    }
+
+    /// A version of the same logic that has read nothing yet, and is not fed before it is resumed.
+    fn begin(&self) -> u32 {
+        let plan = kappa::topology::load(Path::new(self.file)).expect("the topology");
+        let mut versions = self.versions();
+        let live = versions.live().cloned().expect("version 1 is live");
+        let number = versions.all().iter().map(|version| version.number).max().unwrap_or(0) + 1;
+        let (standing, generation) = (Standing::Building, live.generation + 1);
+        let version =
+            Version { number, standing, generation, partitions: 0, paused: true, built_at_rate: None, ..live };
+        versions.keep_plan(number, &plan).expect("its topology is kept");
+        let put = |versions: &mut Versions| {
+            versions.put(&version);
+            Ok(())
+        };
+        versions.change(put).expect("it is written down");
+        number
+    }
+
+    fn drop_version(&self, number: u32) {
+        said(self.place, &["drop", &number.to_string(), "--topology", self.file]);
+    }
+}
+
+/// What the probes of one part took.
+struct Freshness {
+    quiet: Times,
+    beside: Times,
+    /// Records a second of the replay.
+    rate: f64,
+    is_paced: bool,
+}
+
+impl std::fmt::Display for Freshness {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { quiet, beside, rate, is_paced } = self;
+        let speed = if *is_paced { "half" } else { "full" };
+        let ratio = beside.at(0.99) / quiet.at(0.99);
+        write!(
+            f,
+            "freshness: quiet {quiet}; replay at {speed} speed, {rate:.0} a second, {beside}: p99 {ratio:.2} times"
+        )
+    }
+}
+
+/// Milliseconds, ascending, at least one.
+struct Times(Vec<f64>);
+
+impl Times {
+    fn at(&self, share: f64) -> f64 {
+        self.0[((self.0.len() as f64 * share) as usize).min(self.0.len() - 1)]
+    }
+}
+
+impl std::fmt::Display for Times {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (p50, p99) = (self.at(0.5), self.at(0.99));
+        write!(f, "p50 {p50:.1} ms, p99 {p99:.1} ms, most {:.1} ms ({} probes)", self.at(1.0), self.0.len())
+    }
 }
 
 fn now() -> i64 {
@@ -161,7 +262,7 @@ struct Served {
 }
 
 impl Served {
-    fn start(place: &Place<'_>, file: &str, more: &[&str]) -> Self {
+    fn start(place: &Place<'_>, file: &str, more: &[String]) -> Self {
         let address = format!("127.0.0.1:{}", free_port());
         let listen = format!("http.listen={address}");
         let mut command = place.kappa(&["run", file, "--set", "offline.commit_interval=60s"]);
@@ -176,11 +277,13 @@ impl Served {
         }
     }
 
-    /// Where the newest version stands.
-    fn standing(&self) -> Option<String> {
+    /// Where a version stands that it runs.
+    fn standing(&self, number: u32) -> Option<String> {
         let status = client::get(&self.address, "/v1/status").ok()?;
         let status: serde_json::Value = serde_json::from_str(&status.body).ok()?;
-        Some(status["versions"].as_array()?.last()?["version"]["standing"].as_str()?.to_string())
+        let versions = status["versions"].as_array()?.iter().map(|version| &version["version"]);
+        let version = versions.into_iter().find(|version| version["number"] == number)?;
+        Some(version["standing"].as_str()?.to_string())
     }
 
     /// Events of the load per CPU-second of the process.
@@ -211,36 +314,52 @@ impl Drop for Served {
     }
 }
 
-/// The 99th percentile, in ms, of the time from an event's sending to its showing in Redis.
-fn probe(kafka: &Kafka, place: &Place<'_>, goes_on: impl Fn(Instant) -> bool) -> f64 {
-    let producer = producer::producer(kafka, TOPIC, Codec::None);
-    let mut redis = redis::Client::open(place.redis.url()).and_then(|client| client.get_connection()).expect("Redis");
-    let (began, mut taken) = (Instant::now(), Vec::new());
-    for number in 0.. {
-        if !goes_on(began) {
-            break;
+/// Sends events and looks for them.
+struct Probe {
+    producer: Producer,
+    redis: redis::Connection,
+    sent: u64,
+}
+
+impl Probe {
+    fn new(kafka: &Kafka, place: &Place<'_>) -> Self {
+        // At once: how long a producer gathers is not the matter here.
+        let options = BTreeMap::from([("linger.ms".to_string(), "0".to_string())]);
+        let producer = Producer::new(&kafka.brokers(), TOPIC, Codec::None, &options).expect("a producer");
+        let client = redis::Client::open(place.redis.url()).expect("a url");
+        Self { producer, redis: client.get_connection().expect("Redis"), sent: 0 }
+    }
+
+    /// The times of as many events as it goes on for.
+    fn measure(&mut self, goes_on: impl Fn(Instant) -> bool) -> Times {
+        let (began, mut taken) = (Instant::now(), Vec::new());
+        while taken.is_empty() || goes_on(began) {
+            let next = Instant::now() + PROBE_EVERY;
+            taken.push(self.once().as_secs_f64() * 1e3);
+            std::thread::sleep(next.saturating_duration_since(Instant::now()));
         }
-        let (user, item) = (format!("probe{}", number % 10), format!("i{number}-{}", began.elapsed().as_nanos()));
+        taken.sort_by(f64::total_cmp);
+        Times(taken)
+    }
+
+    /// From an event's sending to its showing in Redis.
+    fn once(&mut self) -> Duration {
+        self.sent += 1;
+        let (user, item) = (format!("probe{}", self.sent % 10), format!("i{}-{}", self.sent, now()));
         let (value, time) = event(&user, "click", &item);
-        let sent = Instant::now();
         let record = Record { key: Some(user.as_bytes()), value: Some(&value), time: Some(time), ..Record::default() };
-        producer.send(&record).expect("the probe is written");
-        producer.flush(Duration::from_secs(10)).expect("the probe is written");
+        let sent = Instant::now();
+        self.producer.send(&record).expect("the probe is written");
+        self.producer.flush(Duration::from_secs(10)).expect("the probe is written");
         let key = format!("features:{user}");
         loop {
             let shown: Option<String> =
-                redis::cmd("HGET").arg(&key).arg("last_click").query(&mut redis).expect("Redis");
+                redis::cmd("HGET").arg(&key).arg("last_click").query(&mut self.redis).expect("Redis");
             if shown.as_deref() == Some(&item) {
-                break;
+                return sent.elapsed();
             }
             assert!(sent.elapsed() < Duration::from_secs(60), "a probe never showed");
             std::thread::sleep(Duration::from_micros(200));
         }
-        taken.push(sent.elapsed().as_secs_f64() * 1e3);
-        std::thread::sleep(PROBE_EVERY.saturating_sub(sent.elapsed()));
     }
-    taken.sort_by(f64::total_cmp);
-    let at = |share: f64| taken.get((taken.len() as f64 * share) as usize).copied().unwrap_or(f64::NAN);
-    eprintln!("{} probes: p50 {:.1} ms, p99 {:.1} ms", taken.len(), at(0.5), at(0.99));
-    at(0.99)
 }

@@ -12,20 +12,17 @@ pub struct Variant {
     pub kills: u32,
 }
 
-/// One worker and eight, polls of one record and of ten thousand, epochs that are cut anywhere, hardly any cache, and
-/// `kill -9`.
-pub const VARIANTS: [Variant; 6] = [
+/// 1, 2 and 8 workers, polls of 1, 100 and 10,000 records, epochs that are cut anywhere, hardly any cache, and `kill -9`.
+pub const VARIANTS: [Variant; 4] = [
     Variant { name: "1 worker, polls of 10,000", settings: &["workers=1", "kafka.poll_records=10000"], kills: 0 },
-    Variant { name: "2 workers, polls of 10,000", settings: &["workers=2", "kafka.poll_records=10000"], kills: 0 },
-    Variant { name: "8 workers, polls of 10,000", settings: &["workers=8", "kafka.poll_records=10000"], kills: 0 },
-    Variant {
-        name: "8 workers, polls of 100, epochs of 777 rows",
-        settings: &["workers=8", "kafka.poll_records=100", "epoch.max_rows=777"],
-        kills: 0,
-    },
     Variant {
         name: "2 workers, polls of 1, 1 MiB of cache",
         settings: &["workers=2", "kafka.poll_records=1", "bounds.cache_bytes=1048576"],
+        kills: 0,
+    },
+    Variant {
+        name: "8 workers, polls of 100, epochs of 777 rows",
+        settings: &["workers=8", "kafka.poll_records=100", "epoch.max_rows=777"],
         kills: 0,
     },
     Variant { name: "2 workers, polls of 100, killed", settings: &["workers=2", "kafka.poll_records=100"], kills: 5 },

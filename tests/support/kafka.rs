@@ -11,8 +11,8 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
@@ -42,7 +42,7 @@ pub struct Kafka {
     dir: PathBuf,
     ports: Ports,
     heap_mb: u32,
-    process: Option<Child>,
+    process: Mutex<Option<Child>>,
 }
 
 /// The broker that all tests of this process share; started at its first use.
@@ -77,7 +77,7 @@ impl Kafka {
         fs::write(dir.join("keystore.pem"), chain.concat()).unwrap();
         let ports = Ports::free();
         fs::write(dir.join("server.properties"), properties(&dir, &ports)).unwrap();
-        let mut kafka = Self { dir, ports, heap_mb, process: None };
+        let kafka = Self { dir, ports, heap_mb, process: Mutex::default() };
         let properties = kafka.dir.join("server.properties");
         let formatted = java(64)
             .args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"])
@@ -106,15 +106,15 @@ impl Kafka {
     }
 
     /// `kill -9`: the directory stays.
-    pub fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
+    pub fn kill(&self) {
+        if let Some(mut process) = self.process.lock().unwrap_or_else(PoisonError::into_inner).take() {
             drop(process.stdin.take());
             let _ = process.wait();
         }
     }
 
     /// Starts it again on its directory and ports, and waits until it answers.
-    pub fn restart(&mut self) {
+    pub fn restart(&self) {
         self.kill();
         let java = java(self.heap_mb);
         let mut process = Command::new("sh")
@@ -130,7 +130,7 @@ impl Kafka {
             .unwrap();
         let mut pid = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut pid).unwrap();
-        self.process = Some(process);
+        *self.process.lock().unwrap_or_else(PoisonError::into_inner) = Some(process);
         self.wait_until_ready(pid.trim());
     }
 

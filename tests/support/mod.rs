@@ -3,6 +3,7 @@
 //! Each test binary uses a part of it.
 #![allow(dead_code, unused_imports)]
 
+pub mod changed;
 pub mod compare;
 pub mod determinism;
 pub mod disk;

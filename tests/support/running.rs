@@ -52,11 +52,16 @@ impl Live {
         String::from_utf8_lossy(&self.said.lock().unwrap()).into_owned()
     }
 
+    /// SIGTERM, and nothing more.
+    pub fn ask_to_end(&self) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    }
+
     /// SIGTERM; the exit code and how long it took.
     pub fn terminate(mut self) -> (Option<i32>, Duration) {
         let began = Instant::now();
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.ask_to_end();
         let status = self.child.wait().unwrap();
         (status.code(), began.elapsed())
     }

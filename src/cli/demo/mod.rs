@@ -16,7 +16,7 @@ use tokio::sync::{oneshot, watch};
 
 use self::feed::{Feed, HISTORY_DAYS, HISTORY_EVENTS, LIVE_PER_SECOND};
 use self::redis::OwnRedis;
-use super::{asynchronous, logging, output, pipeline, rows, signals};
+use super::{block_on, logging, output, pipeline, rows, signals};
 use crate::config::{Override, Settings};
 use crate::error::{Error, Result};
 use crate::runtime::{self, Observer, RunOptions};
@@ -54,7 +54,7 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<()> {
     prepare(&args.dir)?;
-    asynchronous()?.block_on(demo(&args.dir, Duration::from_secs(args.seconds)))
+    block_on(demo(&args.dir, Duration::from_secs(args.seconds)))
 }
 
 async fn demo(dir: &Path, time: Duration) -> Result<()> {

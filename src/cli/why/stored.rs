@@ -5,7 +5,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMillisecondType};
 
 use super::Question;
-use crate::cli::{asynchronous, history, open};
+use crate::cli::{block_on, history, open};
 use crate::config::{OfflineKind, OnlineKind, Settings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Versions;
@@ -108,7 +108,7 @@ fn noted<T>(answer: Result<T>) -> Result<Result<T, String>> {
 fn row(settings: &Settings, question: &Question, version: u32, to: Option<Millis>) -> Result<Option<Row>> {
     let query = HistoryQuery { key: question.id.clone(), limit: Some(1), to, ..HistoryQuery::default() };
     let read = offline::read_history(&settings.offline, &question.plan, version, &question.entity().name, &query);
-    let batches = asynchronous()?.block_on(read)?;
+    let batches = block_on(read)?;
     let Some(batch) = batches.iter().find(|batch| batch.num_rows() > 0) else { return Ok(None) };
     let time = as_type(batch, "event_time", &OutputType::Scalar(ValueType::Timestamp))?;
     let value = question.is_stored().then(|| as_type(batch, question.name(), question.output_type()));
@@ -142,7 +142,7 @@ fn as_type(batch: &RecordBatch, name: &str, ty: &OutputType) -> Result<ArrayRef>
 fn online(settings: &Settings, question: &Question) -> Result<Option<Online>> {
     let key = question.entity().online_key.replacen("{id}", &question.id, 1);
     let store = open::online_to_read(settings, &question.plan)?;
-    let hash = asynchronous()?.block_on(async { store.get(&key).await })?;
+    let hash = block_on(async { store.get(&key).await })?;
     let of = |hash: OnlineHash| {
         let position = hash.get(POSITION_FIELD).and_then(|text| text.parse::<Position>().ok());
         // What was refreshed may hold records that came after its row and changed nothing then.

@@ -275,9 +275,14 @@ impl Versions {
             };
         };
         let same = |version: &&Version| version.fingerprint == fingerprint && version.start == *start;
-        let unfinished = |version: &&Version| matches!(version.standing, Standing::Building | Standing::Ready);
+        // One that is ready is this replay's result: to build it again is to build another one.
+        let goes_on = |version: &&Version| match version.standing {
+            Standing::Building => true,
+            Standing::Ready => !again,
+            Standing::Live | Standing::Retired => false,
+        };
         let kept = || self.versions.iter().rev().filter(|version| !version.dropped).filter(same);
-        if let Some(version) = kept().find(unfinished) {
+        if let Some(version) = kept().find(goes_on) {
             return Ok(Choice::Build(version.clone()));
         }
         if again {

@@ -127,6 +127,19 @@ fn again_makes_a_new_number_of_the_same_logic() {
 }
 
 #[test]
+fn again_goes_on_with_a_version_that_is_being_built_and_leaves_one_that_is_ready() {
+    let dir = tempfile::tempdir().unwrap();
+    first(&dir);
+    let begun = build(&dir, "b", true);
+    assert_eq!(build(&dir, "b", true), begun);
+    let ready = Version { standing: Standing::Ready, ..begun };
+    record(&dir, &ready);
+    assert_eq!(open(&dir).choose(&logic("b"), Some(&ZERO), false).unwrap(), Choice::Build(ready));
+    let another = build(&dir, "b", true);
+    assert_eq!((another.number, another.standing), (3, Standing::Building));
+}
+
+#[test]
 fn a_dropped_number_is_not_given_again() {
     let dir = tempfile::tempdir().unwrap();
     first(&dir);

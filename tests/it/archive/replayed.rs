@@ -68,6 +68,8 @@ fn a_replay_from_the_archive_equals_one_from_a_log_that_kept_everything() {
     kafka.expire(&case.topology.topic);
     place.run(&case, &["--replay-from", "archive", "--again"]);
     place.check(&case, 3).assert_clean("from the archive alone");
+    let differences = place.compare_histories(&case, 3, (&place, 1));
+    assert!(differences.is_none() && differences.expected > 20_000, "before the deletion and after it: {differences}");
 
     // Where 0 itself is in the archive, 0 is the true beginning.
     place.run(&case, &["--replay-from", "0", "--again", "--set", "archive.enabled=true"]);
