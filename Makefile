@@ -5,11 +5,18 @@
 #   make property the engine against the oracle alone, on as many generated logs as KAPPA_SEEDS says
 #   make verify   the long form: 1,000,000 events of each topology against the oracle, again as a replay, again under
 #                 kill -9 (KAPPA_TOPOLOGY=fraud, KAPPA_EVENTS=100000, KAPPA_PARTS=live,kill for less of it)
+#   make verify-served   100,000 reads of a live run against its history, the law and training data (KAPPA_READS=10000)
 #   make determinism   the same rows with 1, 2 and 8 workers, polls of 1, 100 and 10,000 records, and kill -9
 #   make bench    events per CPU-second on a real Kafka, beside the limits measured in the same run; with
 #                 KAPPA_BENCH_BINARY=PATH only how this build compares with that one
 #   make bench-replay  replays beside a version that serves: their speed, and how fresh that one stays
 #   make bench-archive  reading the archive beside reading Kafka, and replays from both
+#   make bench-serve   features over HTTP from Redis and from the embedded store, beside Feast's own server
+#   make bench-training  training data in every mode against DuckDB, and its CPU and memory beside DuckDB and Polars
+#   make spark-sql    the join of labels as SQL, run in Spark
+#   make feast    Feast's SDK against 10,000 entities, online and offline (make test: 2,000); KAPPA_FEAST_FILE=1: lists
+#                 and maps through its file store as well, which takes it minutes
+#   make python-torch  the program of docs/python.md that needs PyTorch, which is large
 #   make dashboards   the dashboard, the alerts and the table of metrics against a run with a real Prometheus
 
 SHELL := bash
@@ -32,8 +39,9 @@ endif
 
 TEST_LOG := $(CARGO_TARGET_DIR)/test.log
 
-.PHONY: help demo test verify determinism bench bench-replay bench-archive dashboards deps deps-all deps-build \
-    deps-packages deps-dashboards rocksdb build fmt clippy doc architecture tests \
+.PHONY: help demo test verify verify-served determinism bench bench-replay bench-archive bench-serve bench-training spark-sql \
+    feast python-torch dashboards deps deps-all deps-build deps-packages deps-dashboards deps-torch rocksdb build fmt clippy doc \
+    architecture tests \
     property deny clean
 
 help:
@@ -77,6 +85,9 @@ property:
 verify: deps build
 	cargo test --locked --test long -- verify
 
+verify-served: deps build
+	cargo test --locked --test long -- verify-served
+
 determinism: deps build
 	cargo test --locked --test long -- determinism
 
@@ -88,6 +99,26 @@ bench-replay: deps build
 
 bench-archive: deps build
 	cargo test --locked --test long -- bench-archive
+
+# Beside Feast as well, where FEAST_PYTHON names a Python that has it. (Names that begin with KAPPA_ are settings.)
+bench-training: deps build
+	READER_PYTHON="$(HOME)/.cache/kappa/venv/bin/python" cargo test --locked --test long -- bench-training
+
+# The printed join in a real Spark, which takes a minute to come and go.
+spark-sql: deps
+	scripts/deps.sh spark
+	KAPPA_SPARK_PYTHON="$(HOME)/.cache/kappa/venv-spark/bin/python" KAPPA_PYTHON="$(HOME)/.cache/kappa/venv/bin/python" \
+	    cargo test --locked --lib -- --ignored training::tests::spark
+
+feast: deps build
+	KAPPA_FEAST_USERS=10000 cargo test --locked --test it -- --nocapture feast::feasts
+
+# The whole page but this one is part of make test.
+python-torch: deps deps-torch build
+	cargo test --locked --test it -- --ignored pytorch
+
+bench-serve: deps build
+	KAPPA_FEAST_PYTHON="$(HOME)/.cache/kappa/venv-feast/bin/python" cargo test --locked --test long -- bench-serve
 
 # No Docker needed: the same programs with the same settings, in a folder that goes afterwards. About a minute.
 dashboards: deps-dashboards build
@@ -112,6 +143,9 @@ rocksdb:
 
 deps-dashboards:
 	@scripts/deps.sh dashboards
+
+deps-torch:
+	@scripts/deps.sh torch
 
 clean:
 	cargo clean

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs what is missing to build (`build`), to build and test (`all`), or to build and hold the dashboards against a run
-# (`dashboards`) on Debian; asks nothing, and is done in a moment when all is there. Elsewhere it names what is needed and
-# goes on.
+# Installs what is missing to build (`build`), to build and test (`all`), to build and hold the dashboards against a run
+# (`dashboards`), to run the printed joins in Spark (`spark`), or for the page that trains (`torch`), on Debian; asks
+# nothing, and is done in a moment when all is there. Elsewhere it names what is needed and goes on.
 set -euo pipefail
 
 what=${1:-all}
@@ -83,10 +83,26 @@ if [ "$what" = dashboards ]; then
     install_python "$cache/venv-dashboards" confluent-kafka==2.16.1 PyYAML==6.0.3
 fi
 
+if [ "$what" = spark ]; then
+    install_python "$cache/venv-spark" pyspark==4.2.0
+fi
+
+# Debian's PyTorch is the build for CPUs; the one that pip takes by default brings a gigabyte of CUDA.
+if [ "$what" = torch ] && ! "$cache/venv-torch/bin/python3" -c 'import torch, polars' 2>/dev/null; then
+    echo "deps: installing PyTorch into $cache/venv-torch"
+    packages=(python3-torch python3-venv)
+    install_packages
+    /usr/bin/python3 -m venv --clear --system-site-packages "$cache/venv-torch"
+    "$cache/venv-torch/bin/pip" install --quiet polars
+fi
+
 [ "$what" = all ] || exit 0
 
 cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
 cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
 
-# The Python that reads our Delta tables in the tests: DuckDB, Polars, delta-rs' own.
-install_python "$cache/venv" duckdb==1.4.4 duckdb-ext-delta==1.4.4.20260205 polars deltalake pyarrow
+# The Python that reads our Delta tables in the tests: DuckDB, Polars, delta-rs' own; and Redis.
+install_python "$cache/venv" duckdb==1.4.4 duckdb-ext-delta==1.4.4.20260205 polars deltalake pyarrow pandas redis
+# Feast wants older ones of some of them.
+install_python "$cache/venv-feast" 'feast[redis,duckdb,delta]==0.67.0' duckdb==1.4.4 duckdb-ext-delta==1.4.4.20260205
+install_python "$cache/venv-dvc" dvc==3.67.1

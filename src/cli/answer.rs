@@ -25,6 +25,11 @@ pub struct Feature {
 }
 
 impl Feature {
+    /// Its value as JSON, as it is written.
+    pub fn json(&self) -> &str {
+        self.value.get()
+    }
+
     /// Its value for people: text without quotes; nothing where there is no value.
     pub fn text(&self) -> String {
         match self.value.get() {

@@ -10,10 +10,14 @@ mod config;
 mod demo;
 mod diff;
 mod explain;
+mod feast_repo;
+mod follow;
 mod get;
 mod history;
 mod instant;
 mod logging;
+mod manifests;
+mod materialize;
 mod open;
 mod output;
 mod pipeline;
@@ -29,7 +33,10 @@ mod settings;
 mod signals;
 mod status;
 mod test;
+mod tidy;
+mod training_data;
 mod validate;
+mod verify;
 mod versions;
 mod why;
 
@@ -51,7 +58,7 @@ Exit codes:
     4  Kafka, a store or the running process does not answer: wait and try again
     5  a record or the log cannot be processed under the rules: the task stopped at the position named
     6  our own state cannot be read or written: free the disk, then start again
-    7  kappa test: some cases failed: mend the topology, or what they expect
+    7  kappa test: some cases failed: mend the topology, or what they expect; kappa verify: some values differ
   130  interrupted before work began, or a second time";
 
 #[derive(Debug, Parser)]
@@ -69,6 +76,14 @@ enum Command {
     Archive(archive::Args),
     /// Rebuild as a new version, with dead letters that the log no longer has
     Redrive(redrive::Args),
+    /// Fill an online store from the history, without a replay: a Redis that is new or was lost
+    Materialize(materialize::Args),
+    /// Make large files of the history's small ones
+    Compact(tidy::CompactArgs),
+    /// Remove files of the history that no state within the retention needs
+    Vacuum(tidy::VacuumArgs),
+    /// List, register or forget the manifests of training files that a vacuum respects
+    Manifests(manifests::Args),
     /// Answer for features over HTTP from the online store, without a pipeline
     Serve(serve::Args),
     /// Check a topology, and name every problem in it
@@ -79,6 +94,8 @@ enum Command {
     Schema(schema::Args),
     /// Show what a topology costs and does
     Explain(explain::Args),
+    /// Print the Feast repository of a topology: entities, feature views, sources, and both doors online
+    FeastRepo(feast_repo::Args),
     /// Say what a changed topology would change, and what rebuilding it takes, before anything runs
     Plan(plan::Args),
     /// Show how the values of two versions differ, before one takes over
@@ -87,6 +104,8 @@ enum Command {
     Get(get::Args),
     /// Print the rows of one entity from the offline store, oldest first
     History(history::Args),
+    /// Join labels with the history: training data as it was known at each label's time
+    TrainingData(Box<training_data::Args>),
     /// List the versions: where each stands, how far it has come
     Versions(versions::Args),
     /// Make a version the one that serves
@@ -101,6 +120,8 @@ enum Command {
     Resume(versions::OneArgs),
     /// List the tiles and the offsets behind a feature's value, read from the log again
     Why(why::Args),
+    /// Hold what was served against the history and the log
+    Verify(verify::Args),
     /// Show where a running process stands
     Status(status::Args),
     /// Print the effective settings, secrets hidden
@@ -129,15 +150,21 @@ fn dispatch(command: &Command) -> Result<()> {
         Command::Run(args) => run::run(args),
         Command::Archive(args) => archive::run(args),
         Command::Redrive(args) => redrive::run(args),
+        Command::Materialize(args) => materialize::run(args),
+        Command::Compact(args) => tidy::compact(args),
+        Command::Vacuum(args) => tidy::vacuum(args),
+        Command::Manifests(args) => manifests::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Validate(args) => validate::run(args),
         Command::Test(args) => test::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Explain(args) => explain::run(args),
+        Command::FeastRepo(args) => feast_repo::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Diff(args) => diff::run(args),
         Command::Get(args) => get::run(args),
         Command::History(args) => history::run(args),
+        Command::TrainingData(args) => training_data::run(args),
         Command::Versions(args) => versions::list(args),
         Command::Promote(args) => versions::promote(args),
         Command::Rollback(args) => versions::rollback(args),
@@ -145,6 +172,7 @@ fn dispatch(command: &Command) -> Result<()> {
         Command::Pause(args) => versions::pause(args),
         Command::Resume(args) => versions::resume(args),
         Command::Why(args) => why::run(args),
+        Command::Verify(args) => verify::run(args),
         Command::Status(args) => status::run(args),
         Command::Config(args) => config::run(args),
         Command::Demo(args) => demo::run(args),

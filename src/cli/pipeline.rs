@@ -112,6 +112,7 @@ fn show_bounds(metrics: &Metrics, settings: &Settings) {
         ("epoch_rows", settings.epoch.max_rows as u64),
         ("epoch_records", settings.epoch.max_records as u64),
         ("commit_bytes", settings.offline.commit_bytes),
+        ("check_entities", settings.offline.check_entities as u64),
         ("archive_commit_bytes", settings.archive.commit_bytes),
         ("shutdown_ms", bounds.shutdown.millis().max(0) as u64),
     ] {

@@ -95,6 +95,14 @@ impl Bar {
         let rate = done as f64 / self.began.elapsed().as_secs_f64().max(0.001);
         line.set_message(message(&Progress { done, total: self.total, rate, ..Progress::default() }));
     }
+
+    /// So many rows are done, of so many.
+    pub fn rows(&self, done: u64, total: u64) {
+        let Some(line) = &self.line else { return };
+        line.set_length(total);
+        line.set_position(done);
+        line.set_message(format!("{} of {} rows", HumanCount(done), HumanCount(total)));
+    }
 }
 
 impl Drop for Bar {

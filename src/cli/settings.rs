@@ -35,6 +35,11 @@ pub struct SettingsArgs {
 }
 
 impl SettingsArgs {
+    /// Whether the command line says itself where the history is.
+    pub fn names_offline_url(&self) -> bool {
+        self.offline_url.is_some() || self.set.iter().any(|pair| pair.trim_start().starts_with("offline.url"))
+    }
+
     /// The effective settings; flags of their own win over `--set`.
     pub fn load(&self) -> Result<Settings> {
         let mut overrides = self.set.iter().map(|pair| parse_set(pair)).collect::<Result<Vec<_>>>()?;

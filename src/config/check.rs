@@ -4,7 +4,7 @@
 
 use std::net::Ipv6Addr;
 
-use super::Settings;
+use super::{RedisFormat, Settings};
 use crate::error::{Error, Result};
 use crate::time::Span;
 
@@ -12,6 +12,8 @@ use crate::time::Span;
 const MAX_QUEUE_KBYTES: u32 = 2_097_151;
 /// A poll makes room for as many before it asks.
 const MAX_POLL_RECORDS: usize = 1_000_000;
+/// A vacuum must keep files for longer than one may be on its way to a commit.
+pub const MIN_RETENTION: Span = Span(3_600_000);
 const STORE_SCHEMES: [&str; 9] = ["file", "s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "memory"];
 
 impl Settings {
@@ -20,6 +22,7 @@ impl Settings {
         let mut problems = Vec::new();
         self.check_addresses(&mut problems);
         self.check_numbers(&mut problems);
+        self.check_formats(&mut problems);
         self.check_files(&mut problems);
         match problems.is_empty() {
             true => Ok(self),
@@ -75,6 +78,7 @@ impl Settings {
             ("bounds.block_cache_bytes", bounds.block_cache_bytes),
             ("bounds.write_buffer_bytes", bounds.write_buffer_bytes),
             ("bounds.open_files", bounds.open_files.max(0) as u64),
+            ("bounds.materialize_bytes", bounds.materialize_bytes),
             ("http.max_connections", http.max_connections as u64),
             ("http.max_head_bytes", http.max_head_bytes as u64),
             ("http.max_body_bytes", http.max_body_bytes as u64),
@@ -92,6 +96,7 @@ impl Settings {
         let spans = [
             ("online.redis.timeout", Some(redis.timeout)),
             ("offline.commit_interval", Some(self.offline.commit_interval)),
+            ("offline.compact_interval", self.offline.compact_interval),
             ("archive.commit_interval", Some(self.archive.commit_interval)),
             ("epoch.interval", Some(self.epoch.interval)),
             ("idle_after", self.idle_after),
@@ -103,6 +108,29 @@ impl Settings {
         ];
         for (key, _) in spans.iter().filter(|(_, span)| *span == Some(Span(0))) {
             problems.push(format!("`{key}` must be more than 0"));
+        }
+        if let Some(retention) = self.offline.vacuum_retention.filter(|retention| *retention < MIN_RETENTION) {
+            problems.push(format!(
+                "`offline.vacuum_retention` is {retention}: at least {MIN_RETENTION}, for a file may wait that long for its \
+                 commit; off removes nothing"
+            ));
+        }
+    }
+
+    fn check_formats(&self, problems: &mut Vec<String>) {
+        let redis = &self.online.redis;
+        let twice = |(at, format): (usize, &RedisFormat)| redis.formats[..at].contains(format);
+        if redis.formats.is_empty() || redis.formats.iter().enumerate().any(twice) {
+            problems.push("`online.redis.formats` names hash, feast, or both, each once".into());
+        }
+        // Feast's own rule.
+        let is_name = |name: &str| {
+            name.starts_with(|c: char| c.is_ascii_alphanumeric())
+                && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+        };
+        if let Some(project) = redis.feast_project.as_deref().filter(|project| !is_name(project)) {
+            let rule = "letters, digits, `_` and `-`, a letter or a digit first";
+            problems.push(format!("`online.redis.feast_project`: `{project}` is no name of a Feast project: {rule}"));
         }
     }
 
@@ -186,6 +214,8 @@ mod tests {
                 ("http.tls_key_file", "a.pem"),
                 ("http.tokens", "long-enough-to-be-one, short"),
                 ("http.read_timeout", "0"),
+                ("online.redis.formats", "hash,hash"),
+                ("online.redis.feast_project", "_a b"),
             ]),
             "`kafka.brokers`: `b` is not host:port\n\
              `online.redis.url` (http) must be redis://host:port, or rediss://host:port for TLS\n\
@@ -196,6 +226,9 @@ mod tests {
              `kafka.poll_records` is 2000000: at most 1000000\n\
              `epoch.interval` must be more than 0\n\
              `http.read_timeout` must be more than 0\n\
+             `online.redis.formats` names hash, feast, or both, each once\n\
+             `online.redis.feast_project`: `_a b` is no name of a Feast project: letters, digits, `_` and `-`, a letter or \
+             a digit first\n\
              `online.redis.cert_file` and `online.redis.key_file` belong together: give both\n\
              `http.tls_cert_file` and `http.tls_key_file` belong together: give both\n\
              `http.tokens` number 2 has fewer than 16 characters: `openssl rand -hex 16` makes a good one"
@@ -213,6 +246,9 @@ mod tests {
             ("http.listen", ""),
             ("http.listen", "127.0.0.1:0"),
             ("http.listen", "[::]:9464"),
+            ("online.redis.formats", "feast"),
+            ("online.redis.formats", "feast, hash"),
+            ("online.redis.feast_project", "2-b_c"),
         ] {
             assert_eq!(problems(&[(key, value)]), "", "{key} = {value}");
         }

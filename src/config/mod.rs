@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Span;
 
-pub use check::token_problem;
+pub use check::{MIN_RETENTION, token_problem};
 pub use load::Override;
 
 /// The defaults, which are also their documentation.
@@ -82,6 +82,26 @@ pub struct RedisSettings {
     pub timeout: Span,
     pub entities_per_call: usize,
     pub calls_per_pipeline: usize,
+    #[serde(deserialize_with = "list_or_text")]
+    pub formats: Vec<RedisFormat>,
+    pub feast_project: Option<String>,
+}
+
+/// How an entity is written to Redis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RedisFormat {
+    /// A hash of plain text.
+    Hash,
+    /// As Feast's own Redis store keeps it.
+    Feast,
+}
+
+impl RedisSettings {
+    /// Feast's project: the topology, unless the settings name another.
+    pub fn feast_project_of<'a>(&'a self, topology: &'a str) -> &'a str {
+        self.feast_project.as_deref().unwrap_or(topology)
+    }
 }
 
 /// See `config/default.yaml`.
@@ -93,6 +113,13 @@ pub struct OfflineSettings {
     pub options: BTreeMap<String, String>,
     pub commit_interval: Span,
     pub commit_bytes: u64,
+    /// `None` is `off`.
+    #[serde(with = "span_or_off")]
+    pub compact_interval: Option<Span>,
+    /// `None` is `off`.
+    #[serde(with = "span_or_off")]
+    pub vacuum_retention: Option<Span>,
+    pub check_entities: usize,
 }
 
 /// Which offline store.
@@ -133,6 +160,7 @@ pub struct Bounds {
     pub write_buffer_bytes: u64,
     pub open_files: i32,
     pub shutdown: Span,
+    pub materialize_bytes: u64,
 }
 
 /// See `config/default.yaml`.
@@ -190,6 +218,21 @@ debug_is_redacted!(
     ArchiveSettings,
     HttpSettings
 );
+
+/// Items of a list; in the environment and in flags, which hold text, separated by commas.
+fn list_or_text<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Given {
+        List(Vec<String>),
+        Text(String),
+    }
+    let texts = match Given::deserialize(deserializer)? {
+        Given::List(texts) => texts,
+        Given::Text(text) => text.split(',').map(|item| item.trim().to_string()).collect(),
+    };
+    texts.into_iter().map(|text| T::deserialize(serde::de::value::StringDeserializer::new(text))).collect()
+}
 
 /// A duration, or `off`.
 mod span_or_off {

@@ -113,7 +113,8 @@ impl Bench {
         let columns = fixed.into_iter().chain(stored(entity, &[row.to_vec()])).collect();
         let rows = RecordBatch::try_new(row_schema(entity), columns).unwrap();
         let (partition, generation, version, refresh) = (2, 1, 3, None);
-        let batch = OnlineBatch { entity, rows: &rows, picks: &[0], partition, generation, version, refresh };
+        let source = &self.reader.plan().source;
+        let batch = OnlineBatch { source, entity, rows: &rows, picks: &[0], partition, generation, version, refresh };
         self.store.publish(&batch).await.unwrap();
     }
 }

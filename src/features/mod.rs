@@ -2,19 +2,23 @@
 //!
 //! `online` answers for a model server: stored text from the online store, brought to the clock. `clock` is the one
 //! place where values go on after their row: decayed sums, and what is derived `on: read`; `kappa test` stands on it
-//! too. `parse` is the way back from stored text to columns, `key` from the parts of a key to an entity's id. Left
+//! too. `training` joins labels with the history, at each label's clock. `materialize` fills an online store from the
+//! history. `parse` is the way back from stored text to columns, `key` from the parts of a key to an entity's id. Left
 //! out: HTTP and the command line, which only write the answers in their own forms.
 
 mod clock;
 #[cfg(test)]
 pub mod fixture;
 mod key;
+mod materialize;
 mod online;
 mod parse;
 #[cfg(test)]
 mod tests;
+pub mod training;
 
 pub use clock::{Needed, at_clock};
 pub use key::id_of;
-pub use online::{Answer, Ask, Cell, Found, ReadError, Reader, Status, StoreDoor};
+pub use materialize::{Filled, Materializer};
+pub use online::{Answer, Ask, Cell, Found, ReadError, Reader, Status, StoreDoor, shown_at};
 pub use parse::InOrder;

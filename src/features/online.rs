@@ -241,6 +241,21 @@ fn is_stored(entity: &EntityPlan, place: usize) -> bool {
     derived.is_none_or(|derived| derived.on == DerivedOn::Row)
 }
 
+/// What readers get of stored rows, each as of its own clock: for everything that the entity shows a text a row, as the
+/// store writes it; nothing for null.
+///
+/// # Errors
+/// Internal: the columns are not those of the entity.
+pub fn shown_at(
+    entity: &EntityPlan,
+    stored: &[ArrayRef],
+    event_times: &[Millis],
+    clocks: &[Millis],
+) -> Result<Vec<Vec<Option<String>>>> {
+    let columns = at_clock(entity, &Needed::all(entity), stored, event_times, clocks)?;
+    columns.iter().zip(entity.shown()).map(|(column, (_, ty))| texts(column, ty)).collect()
+}
+
 /// A column as the store would write it.
 fn texts(column: &ArrayRef, ty: &OutputType) -> Result<Vec<Option<String>>> {
     let mistyped = || Error::internal(format!("a computed value is {} and not {ty}", column.data_type()));

@@ -14,9 +14,9 @@ use futures::future::try_join_all;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::duration;
-use super::request::{Problem, body, instant, quoted, shortened, written};
+use super::request::{Problem, bare, body, instant, quoted, shortened, written};
 use super::routes::Shared;
+use super::{duration, feast_values};
 use crate::features::{Answer, Ask, Reader, Status, id_of};
 use crate::topology::{OutputType, listed};
 
@@ -227,7 +227,7 @@ fn column(
     out.extend_from_slice(b"{\"values\":[");
     separated(0..rows, out, value);
     out.extend_from_slice(b"],\"statuses\":[");
-    separated(0..rows, out, |row, out| quoted(status(row).name(), out));
+    separated(0..rows, out, |row, out| bare(status(row).name(), out));
     out.extend_from_slice(b"],\"event_timestamps\":[");
     separated(0..rows, out, time);
     out.extend_from_slice(b"]}");
@@ -238,17 +238,17 @@ fn key_column(values: &Value, rows: usize, out: &mut Vec<u8>) {
         // A value that was read from JSON has a JSON form, and memory takes all that is written.
         serde_json::to_writer(out, &values[row]).expect("a value is written to memory as JSON");
     };
-    column(rows, out, value, |_| Status::Present, |_, out| quoted(NEVER, out));
+    column(rows, out, value, |_| Status::Present, |_, out| bare(NEVER, out));
 }
 
 fn feature_column(answer: &Answer, index: usize, ty: &OutputType, times: &[Option<String>], out: &mut Vec<u8>) {
     let cell = |row: usize| answer.get(row).map(|found| &found.cells[index]);
     let value = |row: usize, out: &mut Vec<u8>| match cell(row) {
-        Some(cell) => cell.write_json(ty, out),
+        Some(cell) => feast_values::write(cell, ty, out),
         None => out.extend_from_slice(b"null"),
     };
     let status = |row: usize| cell(row).map_or(Status::NotFound, |cell| cell.status);
-    let time = |row: usize, out: &mut Vec<u8>| quoted(times[row].as_deref().unwrap_or(NEVER), out);
+    let time = |row: usize, out: &mut Vec<u8>| bare(times[row].as_deref().unwrap_or(NEVER), out);
     column(times.len(), out, value, status, time);
 }
 

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 
-use super::request::{Problem, instant, quoted, written};
+use super::request::{Problem, bare, instant, quoted, written};
 use super::routes::{Rooms, Shared};
 use crate::features::{Answer, Ask, Found};
 
@@ -81,7 +81,7 @@ pub fn found_as_json(entity: &str, id: &str, ask: &Ask, answer: &Answer, found: 
         out.extend_from_slice(b":{\"value\":");
         cell.write_json(ty, &mut out);
         out.extend_from_slice(b",\"status\":");
-        quoted(cell.status.name(), &mut out);
+        bare(cell.status.name(), &mut out);
         out.extend_from_slice(of_row.as_bytes());
     }
     out.extend_from_slice(b"}}");

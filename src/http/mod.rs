@@ -2,21 +2,25 @@
 //!
 //! Always holds: a client can hold neither memory nor a connection for ever. Connections are capped and have a longest
 //! life; a head must come within a bound of time and bytes, a body too, and an answer must be taken (`patient`). Nothing
-//! here changes anything. `features` and `feast` write what the read side answers, each in its own form; `guard` knows
-//! who may ask, `tls` certificates, `openapi` the pages by their schemas. Left out: other versions of HTTP than 1.
+//! here changes anything. A connection lives on one of the server's own `threads`, from its first byte to its last, so
+//! that answering neither waits for the pipeline beside it nor wakes other threads. `features` and `feast` write what the
+//! read side answers, each in its own form; `guard` knows who may ask, `tls` certificates, `openapi` the pages by their
+//! schemas. Left out: other versions of HTTP than 1.
 
 pub mod client;
 mod feast;
+mod feast_values;
 mod features;
 mod guard;
 mod openapi;
 mod patient;
 mod request;
 mod routes;
+mod threads;
 mod tls;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -30,6 +34,7 @@ use tokio_rustls::TlsAcceptor;
 pub use self::features::found_as_json;
 use self::patient::Patient;
 use self::routes::Rooms;
+use self::threads::Threads;
 use crate::config::HttpSettings;
 use crate::error::{Error, Result};
 use crate::features::Reader;
@@ -60,6 +65,8 @@ pub struct Server {
     pub address: SocketAddr,
     accepting: JoinHandle<()>,
     closing: watch::Sender<bool>,
+    /// Last: dropped, they end, with all connections.
+    _threads: Arc<Threads>,
 }
 
 impl Server {
@@ -111,7 +118,9 @@ pub async fn serve(
     let router = routes::router(Rooms::new(settings.clone(), tokens, metrics, door, reader));
     let (closing, closes) = watch::channel(false);
     let house = Arc::new(House { router, tls, settings: settings.clone() });
-    Ok(Server { address, accepting: tokio::spawn(accept(listener, house, closes)), closing })
+    let threads = Arc::new(Threads::start()?);
+    let accepting = tokio::spawn(accept(listener, house, closes, Arc::downgrade(&threads)));
+    Ok(Server { address, accepting, closing, _threads: threads })
 }
 
 fn show_bounds(metrics: &Metrics, settings: &HttpSettings) {
@@ -127,14 +136,16 @@ fn duration(span: Span) -> Duration {
     Duration::from_millis(span.millis().max(0) as u64)
 }
 
-async fn accept(listener: TcpListener, house: Arc<House>, closes: watch::Receiver<bool>) {
+async fn accept(listener: TcpListener, house: Arc<House>, closes: watch::Receiver<bool>, threads: Weak<Threads>) {
     let slots = Arc::new(Semaphore::new(house.settings.max_connections.min(Semaphore::MAX_PERMITS)));
     loop {
         // The semaphore is never closed.
         let Ok(slot) = slots.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                tokio::spawn(greet(stream, Arc::clone(&house), closes.clone(), slot));
+                // Without threads the server is gone; a stream that cannot be handed over is closed.
+                let (Some(threads), Ok(stream)) = (threads.upgrade(), stream.into_std()) else { continue };
+                threads.next().spawn(greet(stream, Arc::clone(&house), closes.clone(), slot));
             }
             Err(error) => {
                 // Out of file descriptors, most likely: give others time to close theirs.
@@ -146,7 +157,13 @@ async fn accept(listener: TcpListener, house: Arc<House>, closes: watch::Receive
 }
 
 /// One connection, from TLS's greeting to its end; the slot is free again afterwards.
-async fn greet(stream: TcpStream, house: Arc<House>, closes: watch::Receiver<bool>, _slot: OwnedSemaphorePermit) {
+async fn greet(
+    stream: std::net::TcpStream,
+    house: Arc<House>,
+    closes: watch::Receiver<bool>,
+    _slot: OwnedSemaphorePermit,
+) {
+    let Ok(stream) = TcpStream::from_std(stream) else { return };
     // An answer is whole when it is sent: nothing is gained by waiting for more. A socket that refuses this works.
     let _ = stream.set_nodelay(true);
     let stream = Patient::new(stream, duration(house.settings.request_timeout));

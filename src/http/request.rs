@@ -134,6 +134,13 @@ pub(super) fn quoted(text: &str, out: &mut Vec<u8>) {
     serde_json::to_writer(out, text).expect("text is written to memory as JSON");
 }
 
+/// Appends text in which nothing needs an escape.
+pub(super) fn bare(text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    out.extend_from_slice(text.as_bytes());
+    out.push(b'"');
+}
+
 /// An instant as JSON has it: RFC 3339 in UTC, with milliseconds where there are some. What lies beyond the calendar is
 /// 1970.
 pub(super) fn instant(at: Millis) -> String {

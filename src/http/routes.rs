@@ -16,7 +16,7 @@ use super::request::{Problem, refuse_long};
 use super::{Door, duration, feast, features, openapi};
 use crate::config::HttpSettings;
 use crate::features::Reader;
-use crate::metrics::Metrics;
+use crate::metrics::{Counter, Histogram, Metrics};
 
 /// A scrape younger than this is given again, so that many scrapers cost as much as one.
 const SCRAPE_AGE: Duration = Duration::from_secs(1);
@@ -35,12 +35,21 @@ const PAGES: [&str; 9] = [
 /// Pages that need no token: they say nothing of what is stored.
 const OPEN: [&str; 4] = ["/", "/docs", "/health", "/ready"];
 
+/// A page with the series that almost every answer adds to, found once.
+struct Page {
+    name: &'static str,
+    seconds: Histogram,
+    good: Counter,
+}
+
 /// What the routes need.
 pub(super) struct Rooms {
     pub settings: HttpSettings,
     pub reader: Arc<Reader>,
     tokens: Tokens,
     metrics: Metrics,
+    /// Those of [`PAGES`], in that order, and what belongs to none of them.
+    pages: Vec<Page>,
     door: Arc<dyn Door>,
     scrape: Mutex<Option<(Instant, Arc<str>)>>,
     openapi: Bytes,
@@ -57,7 +66,22 @@ impl Rooms {
         reader: Arc<Reader>,
     ) -> Self {
         let openapi = openapi::document(reader.plan(), &settings, !tokens.is_empty()).to_string().into();
-        Self { settings, reader, tokens, metrics, door, scrape: Mutex::new(None), openapi }
+        let page = |name| Page {
+            name,
+            seconds: metrics.http_seconds(name),
+            good: metrics.http_responses(name, StatusCode::OK.as_str()),
+        };
+        let pages = PAGES.into_iter().chain(["other"]).map(page).collect();
+        Self { settings, reader, tokens, metrics, pages, door, scrape: Mutex::new(None), openapi }
+    }
+
+    /// The page that a path belongs to.
+    fn page(&self, path: &str) -> &Page {
+        let is_below = |page: &&str| {
+            path.strip_prefix(*page)
+                .is_some_and(|rest| rest.is_empty() || (*page == "/v1/features" && rest.starts_with('/')))
+        };
+        &self.pages[PAGES.iter().position(is_below).unwrap_or(PAGES.len())]
     }
 }
 
@@ -80,19 +104,10 @@ pub(super) fn router(rooms: Rooms) -> Router {
         .with_state(rooms)
 }
 
-/// The page that a path belongs to.
-fn page(path: &str) -> &'static str {
-    let is_below = |page: &&str| {
-        path.strip_prefix(*page)
-            .is_some_and(|rest| rest.is_empty() || (*page == "/v1/features" && rest.starts_with('/')))
-    };
-    PAGES.into_iter().find(|page| is_below(page)).unwrap_or("other")
-}
-
 /// Refuses strangers and long bodies, cuts answers that take too long, and counts.
 async fn within_bounds(State(rooms): Shared, mut request: Request, next: Next) -> Response {
-    let (page, began) = (page(request.uri().path()), Instant::now());
-    let response = if !OPEN.contains(&page) && !rooms.tokens.admit(request.headers()) {
+    let (page, began) = (rooms.page(request.uri().path()), Instant::now());
+    let response = if !OPEN.contains(&page.name) && !rooms.tokens.admit(request.headers()) {
         stranger()
     } else if let Some(refused) = refuse_long(&mut request, rooms.settings.max_body_bytes).await {
         refused.into_response()
@@ -103,8 +118,11 @@ async fn within_bounds(State(rooms): Shared, mut request: Request, next: Next) -
         let late = || Problem::new(StatusCode::GATEWAY_TIMEOUT, format!("no answer within {patience:?}"));
         answered.unwrap_or_else(|_| late().into_response())
     };
-    rooms.metrics.http_seconds(page).observe_since(began);
-    rooms.metrics.http_responses(page, response.status().as_str()).add(1);
+    page.seconds.observe_since(began);
+    match response.status() {
+        StatusCode::OK => page.good.add(1),
+        status => rooms.metrics.http_responses(page.name, status.as_str()).add(1),
+    }
     response
 }
 

@@ -13,11 +13,21 @@ use url::Url;
 
 use crate::config::{ArchiveSettings, OfflineSettings};
 use crate::error::{Error, Result};
+use crate::time::Millis;
 
 /// Larger files go up in parts of this size.
 const PART_BYTES: usize = 16 << 20;
 /// Parts on their way at once.
 const PARTS_IN_FLIGHT: usize = 4;
+
+/// Which state of a table, by the table's own count or by the clock; not to be confused with a version of a topology.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TableAt {
+    /// After the commit of this number.
+    Version(u64),
+    /// After the last commit at or before this time.
+    Time(Millis),
+}
 
 /// Where tables are: the settings, and for tests a store in place of the one that the url names.
 #[derive(Debug, Clone)]
@@ -40,6 +50,16 @@ impl Place {
         Self::named("archive", &settings.url, &settings.options)
     }
 
+    /// Where the labels of a training set are.
+    pub fn of_labels(url: &str, settings: &OfflineSettings) -> Self {
+        Self::named("labels", url, &settings.options)
+    }
+
+    /// The url, as it was given.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     fn named(section: &'static str, url: &str, options: &BTreeMap<String, String>) -> Self {
         register();
         let options = options.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
@@ -55,20 +75,25 @@ impl Place {
 
     /// The table at `path` below the url, not loaded. A local directory is made when it is missing.
     pub fn table(&self, path: &str) -> Result<DeltaTable> {
-        let wrong = |e: DeltaTableError| {
-            let Self { section, url, .. } = self;
-            Error::configuration(format!(
-                "{section}.url `{url}` cannot be used: {e}; give a directory, file:///..., s3://, gs:// or az://, and \
-                 what the store needs in {section}.options or the environment"
-            ))
-        };
-        let url = ensure_table_uri(format!("{}/{path}", self.url)).map_err(wrong)?;
-        let mut builder = DeltaTableBuilder::from_url(url.clone()).map_err(wrong)?;
+        self.builder(path)?.build().map_err(|e| self.unusable(&e))
+    }
+
+    fn builder(&self, path: &str) -> Result<DeltaTableBuilder> {
+        let url = ensure_table_uri(format!("{}/{path}", self.url)).map_err(|e| self.unusable(&e))?;
+        let mut builder = DeltaTableBuilder::from_url(url.clone()).map_err(|e| self.unusable(&e))?;
         builder = builder.with_storage_options(self.options.iter().cloned().collect());
         if let Some(store) = &self.store {
             builder = builder.with_storage_backend(store.clone(), url);
         }
-        builder.build().map_err(wrong)
+        Ok(builder)
+    }
+
+    fn unusable(&self, e: &DeltaTableError) -> Error {
+        let Self { section, url, .. } = self;
+        Error::configuration(format!(
+            "{section}.url `{url}` cannot be used: {e}; give a directory, file:///..., s3://, gs:// or az://, and what the \
+             store needs in {section}.options or the environment"
+        ))
     }
 
     /// The table at `path` below the url, loaded; `None` when there is none. Makes nothing, not even a directory.
@@ -89,6 +114,54 @@ impl Place {
         Ok(Some(table))
     }
 
+    /// The table as it was, loaded; `None` when there is none.
+    ///
+    /// # Errors
+    /// Configuration: the table had no such state yet. Refused: its log does not reach back to it any more.
+    pub async fn load_at(&self, path: &str, at: TableAt) -> Result<Option<DeltaTable>> {
+        let Some(newest) = self.load(path).await? else { return Ok(None) };
+        let (url, last) = (newest.table_url().clone(), newest.version().unwrap_or(0));
+        let builder = self.builder(path)?;
+        let builder = match at {
+            TableAt::Version(version) if version > last => {
+                return Err(Error::configuration(format!(
+                    "the table {url} has no version {version} yet: its newest is {last}"
+                )));
+            }
+            TableAt::Version(version) => builder.with_version(version),
+            TableAt::Time(time) => {
+                let instant =
+                    jiff::Timestamp::from_millisecond(time).map_err(|e| Error::configuration(e.to_string()))?;
+                builder.with_datestring(instant.to_string()).map_err(|e| Error::configuration(e.to_string()))?
+            }
+        };
+        let gone = |e: &dyn std::fmt::Display| {
+            Error::refused(format!(
+                "the table {url} cannot be read as it was at {at}: {e}; its log keeps 30 days, and what manifests need: ask \
+                 for a later state"
+            ))
+        };
+        let table = builder.load().await.map_err(|e| match e {
+            DeltaTableError::ObjectStore { ref source } if !is_absent(source) => unavailable(&url, "read", &e),
+            e => gone(&e),
+        })?;
+        if let TableAt::Time(time) = at {
+            let version = table.version().unwrap_or(0);
+            let commit = table.object_store().head(&Path::from(commit_path(version))).await;
+            let made = commit.map_err(|e| gone(&e))?.last_modified.timestamp_millis();
+            // The oldest that is known is given for any time before it.
+            if made > time {
+                return Err(gone(&format!("the oldest state that it knows is version {version}")));
+            }
+        }
+        Ok(Some(table))
+    }
+
+    /// A path below the url, without the url before it if it has it.
+    pub fn below<'a>(&self, path: &'a str) -> &'a str {
+        path.strip_prefix(self.url.as_str()).unwrap_or(path).trim_matches('/')
+    }
+
     /// Whether a local directory stands at `path` below the url; always true for an object store.
     fn may_exist(&self, path: &str) -> bool {
         let local = match Url::parse(&self.url) {
@@ -98,6 +171,22 @@ impl Place {
         };
         local.is_none_or(|directory| directory.join(path).is_dir())
     }
+}
+
+impl std::fmt::Display for TableAt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Version(version) => write!(f, "version {version}"),
+            Self::Time(time) => match jiff::Timestamp::from_millisecond(*time) {
+                Ok(instant) => write!(f, "{instant}"),
+                Err(_) => write!(f, "{time} ms"),
+            },
+        }
+    }
+}
+
+fn is_absent(error: &deltalake::logstore::object_store::Error) -> bool {
+    matches!(error, deltalake::logstore::object_store::Error::NotFound { .. })
 }
 
 /// Makes s3://, gs:// and az:// known to the library.

@@ -46,6 +46,12 @@ pub(super) struct Families {
     pub offline_rows: IntCounter,
     pub offline_bytes: IntCounter,
     pub offline_commits: IntCounter,
+    pub offline_files: IntGaugeVec,
+    pub compacted_files: IntCounter,
+    pub vacuumed_files: IntCounter,
+    pub tidy_errors: IntCounter,
+    pub served_checked: IntCounter,
+    pub served_different: IntCounter,
 }
 
 impl Families {
@@ -136,6 +142,22 @@ impl Families {
             offline_rows: to.counter("kappa_offline_rows_total", "Rows committed to the offline store."),
             offline_bytes: to.counter("kappa_offline_bytes_total", "Bytes of Parquet committed to the offline store."),
             offline_commits: to.counter("kappa_offline_commits_total", "Commits to the offline store."),
+            offline_files: to.gauges(
+                "kappa_offline_files",
+                "Files of the table of an entity, or of the dead letters.",
+                &["entity"],
+            ),
+            compacted_files: to.counter("kappa_compacted_files_total", "Small files that compaction has replaced."),
+            vacuumed_files: to.counter("kappa_vacuumed_files_total", "Files of the history that vacuum has removed."),
+            tidy_errors: to.counter("kappa_tidy_errors_total", "Compactions and vacuums that failed; they come again."),
+            served_checked: to.counter(
+                "kappa_served_checked_total",
+                "Entities read back from the online store and held against the history.",
+            ),
+            served_different: to.counter(
+                "kappa_served_different_total",
+                "Those whose values were not those of the same row of the history.",
+            ),
         }
     }
 }

@@ -38,6 +38,13 @@ pub struct Metrics {
     pub offline_rows: Counter,
     pub offline_bytes: Counter,
     pub offline_commits: Counter,
+    /// Small files that compaction replaced, files that vacuum removed, and attempts of either that failed.
+    pub compacted_files: Counter,
+    pub vacuumed_files: Counter,
+    pub tidy_errors: Counter,
+    /// Entities read back from the online store and held against the history, and those that differed.
+    pub served_checked: Counter,
+    pub served_different: Counter,
     /// Records, bytes and commits in the archive.
     pub archive_records: Counter,
     pub archive_bytes: Counter,
@@ -156,6 +163,11 @@ impl Metrics {
             offline_rows: Counter(families.offline_rows.clone()),
             offline_bytes: Counter(families.offline_bytes.clone()),
             offline_commits: Counter(families.offline_commits.clone()),
+            compacted_files: Counter(families.compacted_files.clone()),
+            vacuumed_files: Counter(families.vacuumed_files.clone()),
+            tidy_errors: Counter(families.tidy_errors.clone()),
+            served_checked: Counter(families.served_checked.clone()),
+            served_different: Counter(families.served_different.clone()),
             archive_records: Counter(process.families.archive_records.clone()),
             archive_bytes: Counter(process.families.archive_bytes.clone()),
             archive_commits: Counter(process.families.archive_commits.clone()),
@@ -232,6 +244,11 @@ impl Metrics {
             rows: Counter(self.families.rows.with_label_values(&[entity])),
             features: features.into_iter().map(feature).collect(),
         }
+    }
+
+    /// Shows how many files the table of an entity, or of the dead letters, has.
+    pub fn set_offline_files(&self, entity: &str, files: usize) {
+        self.families.offline_files.with_label_values(&[entity]).set(files as i64);
     }
 
     /// 1 while the brokers answer for the topic. Shown from the first call on: before, nobody has asked them.

@@ -19,7 +19,7 @@ use super::pipeline::Pipeline;
 use crate::error::{Error, Result};
 use crate::state::RocksStore;
 use crate::task::{Known, OnlineRows, known, vacant};
-use crate::topology::Plan;
+use crate::topology::{FieldType, Plan};
 
 /// Entities that are looked up in one page.
 const PAGE: usize = 4_096;
@@ -183,7 +183,9 @@ async fn vacate(next: &Pipeline, partition: i32, old: &Arc<Plan>, store: Arc<Roc
     }
 }
 
-/// The page's entities as the new plan shows them when empty; those that it has no more, as the old one does.
+/// The page's entities as the new plan shows them when empty; those that it has no more, as the old one does. An entity that
+/// is now called or keyed otherwise is shown in both ways: Feast's form has another place for each, and where it is one
+/// place, the first stands.
 fn empties(page: &Known, old: &Arc<Plan>, new: &Arc<Plan>, at: i64) -> Result<Vec<(Arc<Plan>, OnlineRows)>> {
     let mut found = Vec::new();
     for (index, entity) in old.entities.iter().enumerate() {
@@ -191,11 +193,20 @@ fn empties(page: &Known, old: &Arc<Plan>, new: &Arc<Plan>, at: i64) -> Result<Ve
         if ids.is_empty() {
             continue;
         }
-        let same = |other: &crate::topology::EntityPlan| other.online_key == entity.online_key;
-        match new.entities.iter().position(same) {
-            Some(now) => found.push((Arc::clone(new), vacant(new, now, &ids, at)?)),
-            None => found.push((Arc::clone(old), vacant(old, index, &ids, at)?)),
+        let now = new.entities.iter().position(|other| other.online_key == entity.online_key);
+        if let Some(now) = now {
+            found.push((Arc::clone(new), vacant(new, now, &ids, at)?));
+        }
+        if now.is_none_or(|now| view(new, now) != view(old, index)) {
+            found.push((Arc::clone(old), vacant(old, index, &ids, at)?));
         }
     }
     Ok(found)
+}
+
+/// What Feast's form is found by: the entity's name, and its key fields.
+fn view(plan: &Plan, entity: usize) -> (&str, Vec<(&str, FieldType)>) {
+    let entity = &plan.entities[entity];
+    let fields = entity.key.iter().map(|field| &plan.source.fields[*field]);
+    (&entity.name, fields.map(|field| (field.name.as_str(), field.ty)).collect())
 }

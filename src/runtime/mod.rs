@@ -26,6 +26,8 @@ mod redrive;
 mod refusals;
 mod replay_from;
 mod shared;
+mod spot;
+mod tidier;
 mod versions;
 mod watcher;
 mod worker;

@@ -10,21 +10,26 @@ use tokio::sync::watch;
 use super::outbox::{Cursor, Outbox};
 use super::priority::Rank;
 use super::shared::{Drain, Shared};
+use super::spot::SpotChecks;
 use crate::config::OfflineSettings;
 use crate::error::{ErrorKind, Result};
 use crate::metrics::{Metrics, SinkMetrics};
 use crate::sink::offline::OfflineWriter;
+use crate::topology::Plan;
 
 /// Bytes of epochs that are taken from one outbox at once.
 const BUDGET: u64 = 32 << 20;
 
 /// The offline writer of one run.
 pub struct Archivist {
+    pub plan: Arc<Plan>,
     pub shared: Arc<Shared>,
     pub settings: OfflineSettings,
     pub writer: OfflineWriter,
     pub outboxes: Vec<Arc<Outbox>>,
     pub metrics: Metrics,
+    /// What is served, held against what is written here.
+    pub checks: Option<SpotChecks>,
     /// How the run comes to its end.
     pub draining: watch::Receiver<Drain>,
     pub runtime: Handle,
@@ -52,6 +57,7 @@ impl Archivist {
         // Its tables are open.
         sink.up.set_flag(true);
         self.shared.set_sink("offline", Ok(()));
+        self.show_files();
         let mut waiting = Waiting::default();
         for outbox in &self.outboxes {
             waiting.appended.insert(outbox.partition(), outbox.acknowledged(Cursor::Offline));
@@ -78,6 +84,12 @@ impl Archivist {
         }
     }
 
+    fn show_files(&self) {
+        for (entity, files) in self.writer.files(&self.plan) {
+            self.metrics.set_offline_files(entity, files);
+        }
+    }
+
     /// Takes what the outboxes have; answers whether there was anything.
     fn append(&mut self, waiting: &mut Waiting) -> Result<bool> {
         let mut took = false;
@@ -85,6 +97,7 @@ impl Archivist {
             let from = waiting.appended.entry(outbox.partition()).or_default();
             for epoch in outbox.read(*from, BUDGET)? {
                 self.writer.append(&epoch)?;
+                self.checks.as_mut().map_or(Ok(()), |checks| checks.append(&epoch))?;
                 waiting.bytes += epoch.bytes();
                 *from = epoch.number;
                 waiting.since.get_or_insert_with(Instant::now);
@@ -110,6 +123,7 @@ impl Archivist {
                     self.metrics.offline_rows.add(summary.rows);
                     self.metrics.offline_bytes.add(summary.bytes);
                     self.metrics.offline_commits.add(1);
+                    self.show_files();
                     break;
                 }
                 Err(error) if error.kind() == ErrorKind::Unavailable => error,
@@ -130,6 +144,9 @@ impl Archivist {
             outbox.acknowledge(Cursor::Offline, number)?;
         }
         (waiting.bytes, waiting.since) = (0, None);
-        Ok(())
+        match &mut self.checks {
+            Some(checks) => self.runtime.block_on(checks.committed()),
+            None => Ok(()),
+        }
     }
 }

@@ -333,8 +333,8 @@ impl Publisher {
         refresh: Option<Millis>,
     ) -> Result<()> {
         let (generation, version) = (self.generation, self.version);
-        let entity = &plan.entities[entity];
-        let batch = OnlineBatch { entity, rows, picks, partition, generation, version, refresh };
+        let (source, entity) = (&plan.source, &plan.entities[entity]);
+        let batch = OnlineBatch { source, entity, rows, picks, partition, generation, version, refresh };
         if self.retried(|| self.store.publish(&batch)).await?.is_some() {
             self.metrics.online_entities.add(picks.len() as u64);
         }

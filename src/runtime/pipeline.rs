@@ -28,6 +28,8 @@ use super::priority::Rank;
 use super::refusals::{check_position, check_starts, check_topic};
 use super::replay_from::ReplayFrom;
 use super::shared::{Drain, Shared};
+use super::spot::SpotChecks;
+use super::tidier::Tidier;
 use super::versions::{Held, Standing, Version, Versions, folder};
 use super::watcher::Watcher;
 use super::worker::{Command, Running, Worker};
@@ -244,16 +246,27 @@ impl Pipeline {
             sinks.push(thread("online", move || runtime.block_on(publisher.run(job_queue)))?);
         }
         if let Some(writer) = writer {
+            let count = settings.offline.check_entities;
+            let checks =
+                online.as_ref().and_then(|store| SpotChecks::new(&plan, store, version.number, count, &metrics));
             let archivist = Archivist {
+                plan: Arc::clone(&plan),
                 shared: Arc::clone(&shared),
                 settings: settings.offline.clone(),
                 writer,
                 outboxes: outboxes.clone(),
                 metrics: metrics.clone(),
-                draining,
-                runtime,
+                checks,
+                draining: draining.clone(),
+                runtime: runtime.clone(),
             };
             sinks.push(thread("offline", move || archivist.run())?);
+            if settings.offline.compact_interval.is_some() {
+                let (plan, shared, settings) = (Arc::clone(&plan), Arc::clone(&shared), settings.offline.clone());
+                let (version, metrics) = (version.number, metrics.clone());
+                let tidier = Tidier { plan, version, shared, settings, metrics, draining, runtime };
+                sinks.push(thread("tidy", move || tidier.run())?);
+            }
         }
         let watcher = Watcher {
             shared: Arc::clone(&shared),

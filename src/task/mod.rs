@@ -36,5 +36,5 @@ pub use step::{Limits, Task};
 pub use tally::Tally;
 pub use vacant::{Known, known, vacant};
 pub use why::{
-    Kept, KeptFeature, KeptState, Moment, Outside, Part, Parts, Trace, Traced, Verdict, Why, features_of, kept,
+    Kept, KeptFeature, KeptState, Moment, Outside, Part, Parts, Trace, Traced, Traces, Verdict, Why, features_of, kept,
 };

@@ -27,10 +27,12 @@ const FLOORS: [&[&str]; 16] = [
 ];
 
 /// Each library and the only places (below `src/`) that may name it.
-const LIBRARIES: [(&str, &[&str]); 18] = [
+const LIBRARIES: [(&str, &[&str]); 20] = [
     ("rdkafka", &["source/"]),
     ("rdkafka_sys", &["source/"]),
     ("redis", &["sink/online/redis"]),
+    ("prost", &["sink/online/redis/feast"]),
+    ("murmur3", &["sink/online/redis/feast"]),
     ("rocksdb", &["state/rocksdb"]),
     ("deltalake", &["lake/", "sink/offline/"]),
     ("datafusion", &["expr/"]),

@@ -121,7 +121,7 @@ impl Drop for Shell {
 }
 
 /// The Python with DuckDB, as scripts/deps.sh installs it.
-fn python() -> PathBuf {
+pub fn python() -> PathBuf {
     let own = std::env::var_os("KAPPA_PYTHON").map(PathBuf::from);
     let home = PathBuf::from(std::env::var_os("HOME").expect("HOME is set"));
     let python = own.unwrap_or_else(|| home.join(".cache/kappa/venv/bin/python3"));
@@ -130,7 +130,7 @@ fn python() -> PathBuf {
 }
 
 /// DuckDB loads its reader of Delta tables by itself, from its site or from here: the package that deps.sh installs.
-fn offer_delta_to_duckdb(python: &Path, home: &Path) {
+pub fn offer_delta_to_duckdb(python: &Path, home: &Path) {
     let code = "import duckdb_ext, pathlib; print(pathlib.Path(duckdb_ext.__path__[0]) / 'extensions')";
     let found = Command::new(python).args(["-c", code]).output().unwrap();
     let extensions = String::from_utf8(found.stdout).unwrap();
@@ -140,7 +140,7 @@ fn offer_delta_to_duckdb(python: &Path, home: &Path) {
 }
 
 /// Whether a text is what the page shows, where `<name>` stands for one or more characters of a line.
-fn is_shown(shown: &str, printed: &str) -> bool {
+pub fn is_shown(shown: &str, printed: &str) -> bool {
     let (shown, printed): (Vec<&str>, Vec<&str>) = (shown.trim_end().lines().collect(), printed.lines().collect());
     shown.len() == printed.len() && shown.iter().zip(&printed).all(|(shown, printed)| is_like(shown, printed))
 }

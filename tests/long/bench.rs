@@ -184,7 +184,8 @@ pub fn replay(kafka: &Kafka, program: &Path, topology: &Path, more: &[&str]) -> 
     Run { rows: rows.expect("the summary tells the rows"), cpu_seconds }
 }
 
-fn source(topic: &str) -> String {
+/// A topology over the benchmark's topic, up to its features.
+pub fn source(topic: &str) -> String {
     format!(
         "topology: bench\nsource:\n  topic: {topic}\n  format: json\n  event_time: ts\n  lateness: 5s\n  schema: {{user_id: string, \
          event: string, item_id: string, category: string, price: double, quantity: int64, ts: timestamp_ms}}\n\

@@ -12,9 +12,13 @@ mod archive;
 mod baseline;
 mod bench;
 mod determinism;
+mod http_load;
 mod measure;
 mod produce;
 mod replay;
+mod serve;
+mod served;
+mod training;
 mod verify;
 
 use clap::{Parser, Subcommand};
@@ -44,6 +48,12 @@ enum Command {
     BenchReplay(replay::Arguments),
     /// Reading the archive beside reading Kafka, and replays from both.
     BenchArchive(archive::Arguments),
+    /// Labels joined with a history in every mode: right, and how fast beside DuckDB, Polars and Feast.
+    BenchTraining(training::Arguments),
+    /// Features over HTTP, beside Feast's own server.
+    BenchServe(serve::Arguments),
+    /// Reads of a live run against its history, the law and training data.
+    VerifyServed(served::Arguments),
     /// The long verification: live, replayed and killed, against the oracle.
     Verify(verify::Arguments),
     /// One log under different settings and accidents: the same rows.
@@ -62,6 +72,9 @@ fn main() {
         Command::Bench(arguments) => println!("{}", bench::run(&arguments)),
         Command::BenchReplay(arguments) => println!("{}", replay::run(&arguments)),
         Command::BenchArchive(arguments) => println!("{}", archive::run(&arguments)),
+        Command::BenchTraining(arguments) => println!("{}", training::run(&arguments)),
+        Command::BenchServe(arguments) => println!("{}", serve::run(&arguments)),
+        Command::VerifyServed(arguments) => println!("{}", served::run(&arguments)),
         Command::Verify(arguments) => println!("{}", verify::run(&arguments)),
         Command::Determinism(arguments) => println!("{}", determinism::run(&arguments)),
         Command::Kafka => keep_kafka(),

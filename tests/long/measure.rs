@@ -47,8 +47,31 @@ pub fn children_cpu_seconds() -> f64 {
 
 fn ticks(skip: usize) -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").expect("linux has /proc");
-    // The name, in parentheses, may hold blanks; behind it utime, stime, cutime and cstime are fields 14 to 17.
-    let after = stat.rsplit(')').next().unwrap_or_default();
-    let fields = after.split_whitespace().skip(11 + skip).take(2);
-    fields.filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / 100.0
+    fields(&stat).skip(11 + skip).take(2).filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / 100.0
+}
+
+/// The fields behind the name, which stands in parentheses and may hold blanks: state, parent, ... utime, stime, cutime
+/// and cstime are the 12th to 15th of them.
+fn fields(stat: &str) -> impl Iterator<Item = &str> {
+    stat.rsplit(')').next().unwrap_or_default().split_whitespace()
+}
+
+/// User and system time of another process and of all below it that run, in seconds (hundredths).
+pub fn tree_cpu_seconds(root: u32) -> f64 {
+    let read = |entry: std::fs::DirEntry| {
+        let id: u32 = entry.file_name().to_str()?.parse().ok()?;
+        Some((id, std::fs::read_to_string(entry.path().join("stat")).ok()?))
+    };
+    let all: Vec<(u32, String)> =
+        std::fs::read_dir("/proc").expect("linux has /proc").flatten().filter_map(read).collect();
+    let parent = |stat: &str| fields(stat).nth(1).and_then(|field| field.parse::<u32>().ok());
+    let mut tree = vec![root];
+    let mut seen = 0;
+    while seen < tree.len() {
+        let of = tree[seen];
+        tree.extend(all.iter().filter(|(_, stat)| parent(stat) == Some(of)).map(|(id, _)| *id));
+        seen += 1;
+    }
+    let seconds = |stat: &str| fields(stat).skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum::<f64>();
+    all.iter().filter(|(id, _)| tree.contains(id)).map(|(_, stat)| seconds(stat)).sum::<f64>() / 100.0
 }

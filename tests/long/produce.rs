@@ -28,7 +28,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 5_000_000)]
     events: u64,
     #[arg(long, default_value_t = 100_000)]
-    users: usize,
+    pub users: usize,
     #[arg(long, default_value_t = 8)]
     partitions: i32,
     /// Events in a second of event time.

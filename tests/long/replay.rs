@@ -19,7 +19,7 @@ use kappa::http::client;
 use kappa::runtime::{Standing, Version, Versions};
 use kappa::source::{Codec, Producer, Record};
 
-use super::measure::children_cpu_seconds;
+use super::measure::{children_cpu_seconds, tree_cpu_seconds};
 use super::{bench, produce};
 use crate::support::kafka::Kafka;
 use crate::support::producer;
@@ -53,7 +53,7 @@ pub fn run(arguments: &Arguments) -> String {
     let file = bench::write_topology(dir.path(), "replayed", &bench::few(TOPIC)).display().to_string();
     let place = Place::new(&kafka);
     said(&place, &["run", &file, "--until-caught-up"]);
-    let load = Load::start(&kafka, arguments.rate);
+    let load = Load::start(&kafka, TOPIC, 100_000, arguments.rate);
     let bench = Bench { kafka: &kafka, place: &place, file: &file, quiet: Duration::from_secs(arguments.seconds) };
 
     let (live, replay) = bench.speeds(&load);
@@ -146,8 +146,7 @@ impl Bench<'_> {
         let live = versions.live().cloned().expect("version 1 is live");
         let number = versions.all().iter().map(|version| version.number).max().unwrap_or(0) + 1;
         let (standing, generation) = (Standing::Building, live.generation + 1);
-        let version =
-            Version { number, standing, generation, partitions: 0, paused: true, built_at_rate: None, ..live };
+        let version = Version { number, standing, generation, paused: true, built_at_rate: None, ..live };
         versions.keep_plan(number, &plan).expect("its topology is kept");
         let put = |versions: &mut Versions| {
             versions.put(&version);
@@ -199,7 +198,7 @@ impl std::fmt::Display for Times {
     }
 }
 
-fn now() -> i64 {
+pub fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is right").as_millis() as i64
 }
 
@@ -213,23 +212,24 @@ fn event(user: &str, event: &str, item: &str) -> (Vec<u8>, i64) {
 }
 
 /// A live load, until it is dropped.
-struct Load {
+pub struct Load {
     stop: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Load {
-    fn start(kafka: &Kafka, rate: u64) -> Self {
+    /// So many events a second, of so many users in turn.
+    pub fn start(kafka: &Kafka, topic: &str, users: usize, rate: u64) -> Self {
         let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let producer = producer::producer(kafka, TOPIC, Codec::Lz4);
+        let producer = producer::producer(kafka, topic, Codec::Lz4);
         let (over, count) = (Arc::clone(&stop), Arc::clone(&sent));
         let thread = std::thread::spawn(move || {
             let began = Instant::now();
             while !over.load(Ordering::Relaxed) {
                 let due = (began.elapsed().as_secs_f64() * rate as f64) as u64;
                 for number in count.load(Ordering::Relaxed)..due {
-                    let user = format!("u{}", 1 + number.wrapping_mul(2_654_435_761) % 100_000);
+                    let user = format!("u{}", 1 + number.wrapping_mul(2_654_435_761) % users as u64);
                     let kind = ["view", "click", "cart", "purchase"][(number % 4) as usize];
                     let (value, time) = event(&user, kind, "i000001");
                     let record = Record {
@@ -245,6 +245,11 @@ impl Load {
             }
         });
         Self { stop, sent, thread: Some(thread) }
+    }
+
+    /// Events so far.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
     }
 }
 
@@ -288,16 +293,13 @@ impl Served {
 
     /// Events of the load per CPU-second of the process.
     fn speed(&self, load: &Load, time: Duration) -> f64 {
-        let (sent, cpu) = (load.sent.load(Ordering::Relaxed), self.cpu_seconds());
+        let (sent, cpu) = (load.sent(), self.cpu_seconds());
         std::thread::sleep(time);
-        (load.sent.load(Ordering::Relaxed) - sent) as f64 / (self.cpu_seconds() - cpu)
+        (load.sent() - sent) as f64 / (self.cpu_seconds() - cpu)
     }
 
     fn cpu_seconds(&self) -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it runs");
-        let after = stat.rsplit(')').next().unwrap_or_default();
-        let fields = after.split_whitespace().skip(11).take(2);
-        fields.filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / 100.0
+        tree_cpu_seconds(self.child.id())
     }
 
     fn stop(&mut self) {

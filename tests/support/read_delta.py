@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Reads a Delta table with a reader that users have, and prints its rows as JSON lines.
 
-    read_delta.py READER TABLE [--where COLUMN=TEXT] [--count]
+    read_delta.py READER TABLE [--union TABLE] [--where COLUMN=TEXT] [--count]
 
 READER is duckdb, polars, deltalake, or all: then all three must agree, each in a process of its own (together in one,
 their threads abort now and then while it ends). TABLE is a local directory. Rows come by
 (partition, ordinal). Times are microseconds since 1970, dates ISO text, decimals plain text with all their digits, bytes
-hexadecimal, maps and structs objects: the same for every reader, in the years 1 to 9999 too. Needs duckdb 1.4.4,
+hexadecimal, maps and structs objects: the same for every reader, in the years 1 to 9999 too. --union (DuckDB alone) reads
+the rows of another table too, columns by their names. Needs duckdb 1.4.4,
 duckdb-ext-delta, polars, deltalake and pyarrow.
 """
 
@@ -86,7 +87,8 @@ def read_duckdb(table, where):
         found = [p for root in extensions.__path__ for p in pathlib.Path(root).rglob("delta.duckdb_extension")]
         connection.execute(f"LOAD '{found[0]}'")
     connection.execute("SET TimeZone = 'UTC'")
-    source = f"delta_scan('file://{pathlib.Path(table).resolve()}')"
+    scans = [f"SELECT * FROM delta_scan('file://{pathlib.Path(each).resolve()}')" for each in table.split("\n")]
+    source = f"({' UNION ALL BY NAME '.join(scans)})"
     described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
     names = [row[0] for row in described]
 
@@ -149,6 +151,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("reader", choices=[*READERS, "all"])
     parser.add_argument("table")
+    parser.add_argument("--union", metavar="TABLE", help="DuckDB alone: the rows of this table too, columns by name")
     parser.add_argument("--where", metavar="COLUMN=TEXT")
     parser.add_argument("--count", action="store_true", help="print the number of rows alone")
     options = parser.parse_args()
@@ -156,7 +159,8 @@ def main():
     if options.reader == "all":
         print(agreed(options), end="")
         return
-    rows = rows_of(options.reader, options.table, where)
+    tables = [options.table] + ([options.union] if options.union else [])
+    rows = rows_of(options.reader, "\n".join(tables), where)
     if options.count:
         print(len(rows))
         return

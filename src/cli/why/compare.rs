@@ -65,7 +65,7 @@ fn compared(question: &Question, trace: &Trace, stored: Option<String>, moment: 
 }
 
 /// Whether two inexact values are as good as each other.
-fn is_near(a: Option<&str>, b: Option<&str>) -> bool {
+pub fn is_near(a: Option<&str>, b: Option<&str>) -> bool {
     fn near(a: &Value, b: &Value) -> bool {
         match (a, b) {
             (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| near(a, b)),

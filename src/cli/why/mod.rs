@@ -23,6 +23,7 @@ use crate::task::features_of;
 use crate::time::{MAX_EVENT_TIME, MIN_EVENT_TIME, Millis};
 use crate::topology::{DerivedOn, EntityPlan, OutputType, Plan};
 use answer::Answer;
+pub use compare::is_near;
 use stored::Stored;
 
 #[derive(Debug, clap::Args)]

@@ -1,13 +1,15 @@
 //! Parquet files in memory: rows are gathered and encoded as they come, by date, until a commit takes them.
 //!
-//! Always holds: what is in a finished file never changes, and its name follows from its bytes, so that a repeated
-//! upload writes the same file again; rows of one task are in the order of their ordinals within a file.
+//! Always holds: what is in a finished file never changes, and its name follows from its bytes and from who wrote it: a
+//! repeated upload writes the same file again, and no other process ever does, so that a vacuum which takes an old file
+//! for forgotten cannot take a new one with it; rows of one task are in the order of their ordinals within a file.
 //!
 //! A date with many rows has an open file, which takes them as they come. The rows of a date with few wait as they are:
 //! an open file costs memory and CPU for each column, and a commit may hold hundreds of dates.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
@@ -25,7 +27,7 @@ use crate::error::{Error, Result};
 /// Rows that are encoded together: fewer cost more for each.
 const CHUNK_ROWS: usize = 8192;
 /// A file is closed at this size.
-const FILE_BYTES: usize = 128 << 20;
+pub const FILE_BYTES: usize = 128 << 20;
 /// Files that are open at once; the one longest untouched is closed for the next.
 const OPEN_FILES: usize = 32;
 
@@ -44,6 +46,7 @@ pub struct DataFile {
     pub ordinals: BTreeMap<i32, (i64, i64)>,
     /// When it was uploaded by the store's clock, in ms; `None` before.
     pub uploaded: Option<i64>,
+    uploaded_on: Option<Instant>,
 }
 
 impl DataFile {
@@ -56,7 +59,23 @@ impl DataFile {
         stats: String,
         ordinals: BTreeMap<i32, (i64, i64)>,
     ) -> Self {
-        Self { path, partition_value, payload: PutPayload::from(bytes), rows, stats, ordinals, uploaded: None }
+        let payload = PutPayload::from(bytes);
+        Self { path, partition_value, payload, rows, stats, ordinals, uploaded: None, uploaded_on: None }
+    }
+
+    /// It lies in the store since then, by the store's clock.
+    pub fn set_uploaded(&mut self, at: i64) {
+        (self.uploaded, self.uploaded_on) = (Some(at), Some(Instant::now()));
+    }
+
+    /// A file that has waited for its commit for so long that a vacuum might take it for forgotten is uploaded again, under
+    /// another name.
+    pub fn expire_upload(&mut self, longest: Duration) {
+        if self.uploaded_on.is_some_and(|since| since.elapsed() >= longest) {
+            (self.uploaded, self.uploaded_on) = (None, None);
+            let stem = self.path.rsplit_once('-').map_or(self.path.as_str(), |(stem, _)| stem);
+            self.path = format!("{stem}-{:016x}.parquet", WriterMark::fresh().0);
+        }
     }
 }
 
@@ -75,6 +94,7 @@ struct Date {
 pub struct Encoder {
     spec: Arc<TableSpec>,
     form: Form,
+    writer: WriterMark,
     staged: Vec<Staged>,
     staged_rows: usize,
     dates: BTreeMap<i32, Date>,
@@ -90,6 +110,7 @@ impl Encoder {
         Ok(Self {
             form: Form::new(&spec)?,
             spec,
+            writer: WriterMark::fresh(),
             staged: vec![],
             staged_rows: 0,
             dates: BTreeMap::new(),
@@ -165,7 +186,7 @@ impl Encoder {
         let Some(mut rows) = self.dates.remove(&date) else { return Ok(()) };
         rows.write(&self.spec, &self.form)?;
         if let Some(file) = rows.file {
-            self.finished.push(seal(&self.spec, rows::date_text(date), file)?);
+            self.finished.push(file.seal(&self.spec, rows::date_text(date), self.writer)?);
         }
         Ok(())
     }
@@ -204,7 +225,7 @@ impl Pending for Encoder {
             if !reaches(file) {
                 left.push(file.clone());
             } else if let Some(kept) = rewrite(&self.form, file, partition, from)? {
-                left.push(seal(&self.spec, file.partition_value.clone(), kept)?);
+                left.push(kept.seal(&self.spec, file.partition_value.clone(), self.writer)?);
             }
         }
         self.finished = left;
@@ -236,19 +257,37 @@ impl Date {
     }
 }
 
+/// Who writes a file: part of its name.
+#[derive(Debug, Clone, Copy)]
+pub struct WriterMark(u64);
+
+impl WriterMark {
+    /// One that no writer has had before: nanoseconds of the clock, which decide nothing else.
+    pub fn fresh() -> Self {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+        Self(since_1970.map_or(0, |since| since.as_nanos() as u64))
+    }
+}
+
 /// A file that rows are being written to.
-struct OpenFile {
+pub struct OpenFile {
     writer: FileWriter,
     ordinals: BTreeMap<i32, (i64, i64)>,
     rows: u64,
 }
 
 impl OpenFile {
-    fn new(form: &Form, rows: usize) -> Result<Self> {
+    /// A file that will have `rows` rows or more.
+    pub fn new(form: &Form, rows: usize) -> Result<Self> {
         Ok(Self { writer: form.open(rows)?, ordinals: BTreeMap::new(), rows: 0 })
     }
 
-    fn write(&mut self, rows: &RecordBatch) -> Result<()> {
+    /// Its size so far, about.
+    pub fn bytes(&self) -> usize {
+        self.writer.bytes()
+    }
+
+    pub fn write(&mut self, rows: &RecordBatch) -> Result<()> {
         self.writer.write(rows)?;
         for run in rows::runs(rows) {
             let range = self.ordinals.entry(run.partition).or_insert((run.first, run.last));
@@ -257,13 +296,14 @@ impl OpenFile {
         self.rows += rows.num_rows() as u64;
         Ok(())
     }
-}
 
-/// Closes a file and names it after its bytes.
-fn seal(spec: &TableSpec, date: String, file: OpenFile) -> Result<DataFile> {
-    let (bytes, metadata) = file.writer.finish()?;
-    let path = format!("{}={date}/part-{:032x}.parquet", spec.partition_column, xxh3_128(&bytes));
-    Ok(DataFile::new(path, date, bytes, file.rows, stats::of(spec, &metadata), file.ordinals))
+    /// Closes it and names it after its bytes and its writer.
+    pub fn seal(self, spec: &TableSpec, date: String, writer: WriterMark) -> Result<DataFile> {
+        let (bytes, metadata) = self.writer.finish()?;
+        let (column, hash) = (spec.partition_column, xxh3_128(&bytes));
+        let path = format!("{column}={date}/part-{hash:032x}-{:016x}.parquet", writer.0);
+        Ok(DataFile::new(path, date, bytes, self.rows, stats::of(spec, &metadata), self.ordinals))
+    }
 }
 
 /// The file again without the rows of a task below `from`; `None` when none is left.

@@ -8,27 +8,42 @@
 //! task the ordinal of its next row as a Delta transaction, and rows below it are dropped; `table` says how. Appending
 //! the same epochs again, from any earlier one on, changes nothing.
 //!
-//! Left out: compaction. Files that were uploaded and never committed (a process that died between the two) stay until
-//! a vacuum removes them.
+//! Beside the writer, and safe with it: `compact` makes large files of small ones, `vacuum` removes those that no version
+//! needs (also those that were uploaded and never committed), `manifests` says what must stay for training files.
+//! `newest` reads the tables for an online store.
 
+mod compact;
+mod data;
 pub(super) mod files;
 pub(super) mod form;
+mod manifests;
+mod newest;
 mod progress;
 mod read;
 mod rows;
+mod scan;
 pub(super) mod schema;
 pub(super) mod stats;
 pub(super) mod table;
 #[cfg(test)]
 mod tests;
+mod tidy;
+mod vacuum;
 
 use std::collections::BTreeMap;
 
 use futures::future::join_all;
 
+pub use compact::{CompactHow, Compacted};
+pub use data::StoredFile;
+pub use manifests::{Manifest, Registered, forget, register, registered};
+pub use newest::{History, HistoryFile, Places};
 pub use progress::{Progress, TaskProgress};
-pub use read::{HistoryQuery, query, read_history, read_progress, table_versions};
+pub use read::{HistoryQuery, query, read_history, read_progress, sweep_history, table_versions};
+pub use scan::{HistoryTable, Part, stored_type};
 pub use schema::{DEAD_DATE, DEAD_LETTERS, EVENT_DATE, HISTORY_COLUMNS};
+pub use tidy::{Tidied, Tidying, tidy};
+pub use vacuum::Vacuumed;
 
 use self::files::Encoder;
 use self::rows::{Staged, ordinals, rows_from};
@@ -213,6 +228,11 @@ impl OfflineWriter {
         }
         self.written = self.appended.clone();
         Ok(summary)
+    }
+
+    /// How many files each table has, as last seen, by its entity or `dead_letters`.
+    pub fn files<'a>(&'a self, plan: &'a Plan) -> impl Iterator<Item = (&'a str, usize)> {
+        self.tables.iter().map(|table| (read::name_of(plan, &table.spec), table.files()))
     }
 
     /// Waits for what goes on beside the commits (checkpoints): before an orderly exit.

@@ -10,13 +10,14 @@ use deltalake::DeltaTable;
 use deltalake::datafusion::common::{Column, DataFusionError, ScalarValue, TableReference};
 use deltalake::datafusion::prelude::{DataFrame, Expr, SessionContext, lit};
 use deltalake::delta_datafusion::DeltaSessionContext;
+use futures::StreamExt;
 
 use super::progress::{self, Progress};
 use super::rows::day;
 use super::schema::{self, DEAD_LETTERS, EVENT_DATE, KeyType, Kind, TableSpec};
 use crate::config::OfflineSettings;
 use crate::error::{Error, Result};
-use crate::lake::{Place, unavailable};
+use crate::lake::{Place, TableAt, unavailable};
 use crate::time::{MAX_EVENT_TIME, MIN_EVENT_TIME, Millis};
 use crate::topology::Plan;
 
@@ -31,6 +32,8 @@ pub struct HistoryQuery {
     pub from: Option<Millis>,
     /// Event times up to and with this one, in ms.
     pub to: Option<Millis>,
+    /// The table as it was then; the newest state otherwise.
+    pub at: Option<TableAt>,
 }
 
 /// The rows of one entity, all columns, by partition and ordinal.
@@ -45,13 +48,43 @@ pub async fn read_history(
 ) -> Result<Vec<RecordBatch>> {
     let spec = spec_of(plan, version, entity)?;
     let wanted = key_filter(&spec, &query.key)?;
-    let Some(table) = Place::new(settings).load(&spec.path).await? else { return Ok(vec![]) };
+    let place = Place::new(settings);
+    let table = match query.at {
+        Some(at) => place.load_at(&spec.path, at).await?,
+        None => place.load(&spec.path).await?,
+    };
+    let Some(table) = table else { return Ok(vec![]) };
     let failed = |e| unavailable(table.table_url(), "read", &e);
     let session = session()?;
     register(&session, entity, &table).await?;
     let rows = session.table(quoted(entity)).await.map_err(failed)?;
     let rows = times(rows.filter(wanted).map_err(failed)?, query).map_err(failed)?;
     newest(rows, query.limit).map_err(failed)?.collect().await.map_err(failed)
+}
+
+/// Calls `each` with these columns of all rows of an entity's history, some rows at a time and in no order.
+///
+/// Errors: configuration (no such entity, no history), unavailable, and what `each` answers.
+pub async fn sweep_history(
+    settings: &OfflineSettings,
+    plan: &Plan,
+    version: u32,
+    entity: &str,
+    columns: &[&str],
+    each: &mut dyn FnMut(RecordBatch) -> Result<()>,
+) -> Result<()> {
+    let spec = spec_of(plan, version, entity)?;
+    let Some(table) = Place::new(settings).load(&spec.path).await? else { return Ok(()) };
+    let failed = |e| unavailable(table.table_url(), "read", &e);
+    let session = session()?;
+    register(&session, entity, &table).await?;
+    let rows = session.table(quoted(entity)).await.map_err(failed)?;
+    let wanted: Vec<Expr> = columns.iter().map(|name| column(name)).collect();
+    let mut rows = rows.select(wanted).map_err(failed)?.execute_stream().await.map_err(failed)?;
+    while let Some(batch) = rows.next().await {
+        each(batch.map_err(failed)?)?;
+    }
+    Ok(())
 }
 
 /// The answer of a SQL query over a version's tables, each under its entity's name, and `dead_letters`.
@@ -83,7 +116,7 @@ pub async fn read_progress(settings: &OfflineSettings, plan: &Plan, version: u32
     }
 }
 
-fn name_of<'a>(plan: &'a Plan, spec: &TableSpec) -> &'a str {
+pub(super) fn name_of<'a>(plan: &'a Plan, spec: &TableSpec) -> &'a str {
     match spec.kind {
         Kind::History { entity, .. } => &plan.entities[entity].name,
         Kind::DeadLetters => DEAD_LETTERS,

@@ -1,13 +1,14 @@
-//! From an epoch's batches to a table's columns.
+//! From an epoch's batches to a table's columns, and back.
 //!
 //! Always holds: a row keeps its values; only their form changes (milliseconds to microseconds, within lists and maps
-//! too; the key's text to key columns). Rows of one task stay in the order of their ordinals.
+//! too; the key's text to key columns). Rows of one task stay in the order of their ordinals. The way back gives what
+//! the epoch had, to the byte.
 
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, Int32Array, Int64Array, ListArray, MapArray, RecordBatch, StringBuilder, StructArray,
-    TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, Int32Array, Int64Array, ListArray, MapArray, RecordBatch, StringArray, StringBuilder,
+    StructArray, TimestampMicrosecondArray,
 };
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType};
@@ -86,13 +87,18 @@ fn history(
     Ok((columns, Dates::of(event_time)))
 }
 
-/// The same values in the type that the table has for them. Offsets, nulls and all but times are shared, not copied.
+/// The same values in the type that the table, or the epoch, has for them. Offsets, nulls and all but times are shared, not copied.
 fn stored(column: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, ArrowError> {
     Ok(match (column.data_type(), wanted) {
         (DataType::Timestamp(TimeUnit::Millisecond, _), DataType::Timestamp(TimeUnit::Microsecond, _)) => {
             let values = column.as_primitive::<TimestampMillisecondType>();
             let values = values.unary::<_, TimestampMicrosecondType>(|millis| millis * 1000);
             Arc::new(values.with_timezone("UTC"))
+        }
+        (DataType::Timestamp(TimeUnit::Microsecond, _), DataType::Timestamp(TimeUnit::Millisecond, zone)) => {
+            let values = column.as_primitive::<TimestampMicrosecondType>();
+            let values = values.unary::<_, TimestampMillisecondType>(|micros| micros.div_euclid(1000));
+            Arc::new(values.with_timezone_opt(zone.clone()))
         }
         (DataType::List(_), DataType::List(item)) => {
             let lists = column.as_list::<i32>();
@@ -114,6 +120,56 @@ fn stored(column: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, ArrowError> 
         }
         _ => Arc::clone(column),
     })
+}
+
+/// The text of every row's key, from the leading columns of a table's batch.
+pub fn key_texts(key: &[KeyType], columns: &RecordBatch) -> Result<StringArray> {
+    let wrong = || Error::internal("a table's key columns are neither text nor whole numbers");
+    if let [KeyType::String] = key {
+        return Ok(columns.column(0).as_string_opt::<i32>().ok_or_else(wrong)?.clone());
+    }
+    let mut texts = StringBuilder::with_capacity(columns.num_rows(), columns.num_rows() * 16);
+    for row in 0..columns.num_rows() {
+        let mut parts: Vec<serde_json::Value> = Vec::with_capacity(key.len());
+        for (index, ty) in key.iter().enumerate() {
+            let column = columns.column(index);
+            parts.push(match ty {
+                KeyType::String => column.as_string_opt::<i32>().ok_or_else(wrong)?.value(row).into(),
+                KeyType::Int64 => column.as_primitive_opt::<Int64Type>().ok_or_else(wrong)?.value(row).into(),
+            });
+        }
+        match parts.as_slice() {
+            [serde_json::Value::Number(number)] => texts.append_value(number.to_string()),
+            _ => texts.append_value(serde_json::Value::Array(parts).to_string()),
+        }
+    }
+    Ok(texts.finish())
+}
+
+/// A table's batch as the epoch had it: [`ROW_COLUMNS`], then those of the entity, of these types.
+pub fn epoch_rows(key: &[KeyType], columns: &RecordBatch, types: &[(String, DataType)]) -> Result<RecordBatch> {
+    let named = |name: &str| {
+        let column = columns.column_by_name(name).cloned();
+        column.ok_or_else(|| Error::internal(format!("a table's batch has no column {name}")))
+    };
+    let millis = |name: &str| -> Result<ArrayRef> {
+        let column = named(name)?;
+        let micros = column.as_primitive_opt::<TimestampMicrosecondType>();
+        let micros = micros.ok_or_else(|| Error::internal(format!("the column {name} of a table is no time")))?;
+        Ok(Arc::new(micros.unary::<_, Int64Type>(|micros| micros.div_euclid(1000))))
+    };
+    let mut found: Vec<(&str, ArrayRef, bool)> = vec![
+        (ROW_COLUMNS[0], Arc::new(key_texts(key, columns)?), false),
+        (ROW_COLUMNS[1], millis("event_time")?, false),
+        (ROW_COLUMNS[2], millis("known_at")?, false),
+    ];
+    for name in &ROW_COLUMNS[3..] {
+        found.push((*name, named(name)?, false));
+    }
+    for (name, ty) in types {
+        found.push((name.as_str(), stored(&named(name)?, ty).map_err(broken)?, true));
+    }
+    RecordBatch::try_from_iter_with_nullable(found).map_err(broken)
 }
 
 fn dead_letters(rows: &RecordBatch, partitions: ArrayRef) -> Result<(Vec<ArrayRef>, Dates)> {

@@ -101,9 +101,11 @@ impl TableSpec {
         self.columns.fields().iter().map(|field| delta_field(field)).chain([Ok(partition)]).collect()
     }
 
-    /// Table properties: statistics only where they prune, a checkpoint every 100 commits.
-    pub fn properties(&self) -> [(String, Option<String>); 3] {
+    /// Table properties: statistics only where they prune, a checkpoint every 100 commits, and a log that only Kappa
+    /// trims, which knows of manifests.
+    pub fn properties(&self) -> [(String, Option<String>); 4] {
         [
+            ("delta.enableExpiredLogCleanup".into(), Some("false".into())),
             ("delta.checkpointInterval".into(), Some(super::table::CHECKPOINT_INTERVAL.to_string())),
             ("delta.dataSkippingNumIndexedCols".into(), Some(self.stats_columns.to_string())),
             (self.identity().into(), (!self.fingerprint.is_empty()).then(|| self.fingerprint.clone())),
@@ -225,7 +227,7 @@ fn timestamp() -> DataType {
 
 /// The type in the files of an epoch's column: times in microseconds; in lists and maps Delta's own names, and nullable
 /// all but a map's keys, because some readers know nothing else there.
-fn stored(data_type: &DataType) -> DataType {
+pub(super) fn stored(data_type: &DataType) -> DataType {
     match data_type {
         DataType::Timestamp(..) => timestamp(),
         DataType::List(item) => DataType::List(Arc::new(Field::new("element", stored(item.data_type()), true))),

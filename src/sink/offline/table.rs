@@ -23,6 +23,7 @@ use futures::{StreamExt, TryStreamExt};
 use tokio::task::JoinHandle;
 
 use super::files::{DataFile, Encoder};
+use super::manifests;
 use super::progress::{self, Progress, TaskProgress};
 use super::schema::{Kind, TableSpec};
 use crate::error::{Error, Result};
@@ -31,9 +32,12 @@ use crate::lake::{self, Place, unavailable};
 /// Commits between two checkpoints.
 pub const CHECKPOINT_INTERVAL: u64 = 100;
 /// How often a commit is tried while others come between.
-const ATTEMPTS: u32 = 20;
+pub const ATTEMPTS: u32 = 20;
 /// Files on their way to the store at once.
-const UPLOADS: usize = 4;
+pub const UPLOADS: usize = 4;
+
+/// How long an uploaded file may wait for its commit; a vacuum keeps files for longer than that.
+const LONGEST_UPLOAD: Duration = Duration::from_secs(1800);
 
 /// What one table's commit made durable.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -154,6 +158,11 @@ impl<E: Pending> OfflineTable<E> {
         Err(unavailable(self.table.table_url(), "commit to", &format!("others came between {ATTEMPTS} times")))
     }
 
+    /// How many files the table has, as last seen.
+    pub fn files(&self) -> usize {
+        self.table.snapshot().map_or(0, |snapshot| snapshot.log_data().num_files())
+    }
+
     /// Waits for a checkpoint that is being made.
     pub async fn settle(&mut self) {
         if let Some(checkpoint) = self.checkpoint.take() {
@@ -165,6 +174,7 @@ impl<E: Pending> OfflineTable<E> {
     /// Brings every finished file to the store, and of a local one to disk.
     async fn upload(&mut self) -> Result<()> {
         let table = &self.table;
+        self.encoder.finish()?.iter_mut().for_each(|file| file.expire_upload(LONGEST_UPLOAD));
         let mut waiting: Vec<_> = self.encoder.finish()?.iter_mut().filter(|file| file.uploaded.is_none()).collect();
         if waiting.is_empty() {
             return Ok(());
@@ -173,7 +183,7 @@ impl<E: Pending> OfflineTable<E> {
         let stored: Vec<i64> = futures::stream::iter(uploads).buffered(UPLOADS).try_collect().await?;
         lake::sync(table, waiting.iter().map(|file| file.path.clone()).collect()).await?;
         for (file, at) in waiting.iter_mut().zip(stored) {
-            file.uploaded = Some(at);
+            file.set_uploaded(at);
         }
         Ok(())
     }
@@ -279,12 +289,13 @@ impl<E: Pending> OfflineTable<E> {
     }
 }
 
-/// Makes a checkpoint and removes log files that are past their retention, away from the commits.
+/// Makes a checkpoint and removes log files that are past their retention and that no manifest needs, away from the
+/// commits.
 fn checkpoint(table: DeltaTable) -> JoinHandle<()> {
     tokio::task::spawn_blocking(move || {
         let made = tokio::runtime::Handle::current().block_on(async {
-            checkpoints::create_checkpoint(&table, None).await?;
-            checkpoints::cleanup_metadata(&table, None).await
+            checkpoints::create_checkpoint(&table, None).await.map_err(|e| e.to_string())?;
+            manifests::trim_log(&table).await.map_err(|e| e.to_string())
         });
         if let Err(error) = made {
             tracing::warn!(table = %table.table_url(), %error, "checkpoint failed, the next one comes later");
@@ -293,7 +304,7 @@ fn checkpoint(table: DeltaTable) -> JoinHandle<()> {
 }
 
 /// Another commit took the version, or the same task: read and compare again.
-fn came_between(error: &DeltaTableError) -> bool {
+pub fn came_between(error: &DeltaTableError) -> bool {
     matches!(error, DeltaTableError::VersionAlreadyExists(_) | DeltaTableError::Transaction { .. })
 }
 
@@ -318,7 +329,7 @@ async fn create(table: &DeltaTable, spec: &TableSpec) -> Result<()> {
 }
 
 /// Refuses a table that is not the one that the topology describes.
-fn check(table: &DeltaTable, spec: &TableSpec) -> Result<()> {
+pub fn check(table: &DeltaTable, spec: &TableSpec) -> Result<()> {
     let url = table.table_url();
     let snapshot = table.snapshot().map_err(|e| unavailable(url, "read", &e))?;
     let remedy = spec.remedy();
@@ -361,7 +372,8 @@ fn column_text(field: &deltalake::kernel::StructField) -> String {
     format!("{} {}{}", field.name(), field.data_type(), if field.is_nullable() { "" } else { " not null" })
 }
 
-fn add(spec: &TableSpec, file: &DataFile) -> Add {
+/// What puts a file into the table.
+pub fn add(spec: &TableSpec, file: &DataFile) -> Add {
     Add {
         path: file.path.clone(),
         partition_values: [(spec.partition_column.to_string(), Some(file.partition_value.clone()))].into(),

@@ -13,7 +13,8 @@ use crate::sink::arrays::{counted, lists, maps};
 use crate::state::ROW_COLUMNS;
 use crate::time::Millis;
 use crate::topology::{
-    Aggregate, DerivedOn, DerivedPlan, EntityPlan, FeaturePlan, Literal, OutputType, ValueType, Window,
+    Aggregate, DerivedOn, DerivedPlan, EntityPlan, FeaturePlan, Field, FieldSource, FieldType, Literal, OutputType,
+    SourcePlan, ValueType, Window,
 };
 
 /// The list under one key of a map.
@@ -86,6 +87,29 @@ fn feature(name: &str, aggregate: Aggregate, output_type: OutputType) -> Feature
         output_type,
         empty,
         max_age: None,
+    }
+}
+
+/// The source of these rows: their key is the string `id`.
+pub fn source() -> SourcePlan {
+    let field = |name: &str, ty| Field {
+        name: name.to_string(),
+        from: FieldSource::Value(vec![name.to_string()]),
+        ty,
+        null_on_error: false,
+    };
+    SourcePlan {
+        topic: "t".to_string(),
+        fields: vec![field("id", FieldType::String), field("ts", FieldType::TimestampText)],
+        event_time: 1,
+        lateness: 0,
+        grace: 0,
+        max_future: None,
+        filter: None,
+        partition_field: 0,
+        trusts_partitioning: false,
+        max_record_bytes: 1 << 20,
+        max_key_bytes: 1 << 10,
     }
 }
 

@@ -27,12 +27,14 @@ pub use self::position::Position;
 pub use self::redis::RedisStore;
 use crate::error::Result;
 use crate::time::Millis;
-use crate::topology::EntityPlan;
+use crate::topology::{EntityPlan, SourcePlan};
 
 /// Newest rows of one entity to be published. A row wins over what is stored when its position is greater:
 /// (generation, offset, sequence, refresh), compared inside the store; an equal position changes nothing.
 #[derive(Debug)]
 pub struct OnlineBatch<'a> {
+    /// Of the entity's topology: the fields that its key is made of.
+    pub source: &'a SourcePlan,
     pub entity: &'a EntityPlan,
     /// As in [`crate::state::EntityRows::rows`].
     pub rows: &'a RecordBatch,

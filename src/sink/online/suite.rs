@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use super::fixture::{Row, entity, rows};
+use super::fixture::{Row, entity, rows, source};
 use super::{EmbeddedStore, OnlineBatch, OnlineHash, OnlineRow, OnlineStore, Progress};
 use crate::error::Result;
 use crate::state::{MemoryStore, RocksShared, RocksStore, Store};
@@ -26,9 +26,8 @@ pub async fn put(store: &dyn OnlineStore, entity: &EntityPlan, from: From, list:
     let batch = rows(list);
     let picks: Vec<u32> = (0..list.len() as u32).collect();
     let From { generation, version, refresh } = from;
-    store
-        .publish(&OnlineBatch { entity, rows: &batch, picks: &picks, partition: 3, generation, version, refresh })
-        .await
+    let (source, rows, picks) = (&source(), &batch, picks.as_slice());
+    store.publish(&OnlineBatch { source, entity, rows, picks, partition: 3, generation, version, refresh }).await
 }
 
 async fn hash(store: &dyn OnlineStore, id: &str) -> Option<OnlineHash> {
@@ -200,9 +199,9 @@ async fn many_entities_at_once(store: &dyn OnlineStore) {
     let list: Vec<Row> = (0..3_000).map(|at| Row::full(&format!("many {at}"), at)).collect();
     let batch = rows(&list);
     let picks: Vec<u32> = (0..3_000).filter(|at| at % 3 != 0).collect();
-    let (entity, refresh) = (entity(), None);
-    let batch =
-        OnlineBatch { entity: &entity, rows: &batch, picks: &picks, partition: 0, generation: 1, version: 1, refresh };
+    let (source, entity) = (&source(), &entity());
+    let (rows, picks, refresh) = (&batch, picks.as_slice(), None);
+    let batch = OnlineBatch { source, entity, rows, picks, partition: 0, generation: 1, version: 1, refresh };
     store.publish(&batch).await.unwrap();
     for at in [0, 1, 2, 1_500, 1_501, 2_998, 2_999] {
         let expected = (at % 3 != 0).then(|| at.to_string());
@@ -215,6 +214,7 @@ async fn many_features_at_once(store: &dyn OnlineStore) {
     let width = 5_000;
     let (wide, batch) = super::fixture::wide("wide", 1, width);
     let batch = OnlineBatch {
+        source: &source(),
         entity: &wide,
         rows: &batch,
         picks: &[0],

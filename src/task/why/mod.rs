@@ -29,7 +29,7 @@ use hold::{Member, hold};
 pub use hold::{Outside, Part};
 pub use kept::{Kept, KeptFeature, KeptState, kept};
 use records::Fate;
-pub use records::{Trace, Traced};
+pub use records::{Trace, Traced, Traces};
 
 /// A moment in the life of an entity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

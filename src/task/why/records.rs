@@ -1,8 +1,9 @@
-//! The records of one entity as a partition's log brings them, with what each brings to the traced features.
+//! The records of some entities as a partition's log brings them, with what each brings to the traced features.
 //!
 //! Every record of the partition is decoded and judged, for they all move the watermark; the SQL is evaluated over the
-//! entity's own, and only what the traced features need.
+//! entities' own, and only what the traced features need.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::BooleanArray;
@@ -10,7 +11,7 @@ use arrow::compute::filter_record_batch;
 
 use super::brings::{Brings, Features, Mine};
 use super::{Moment, TOMBSTONE, Verdict};
-use crate::decode::{Decoded, Decoder, Outcome, RawBatch, RawRecord};
+use crate::decode::{Decoder, Outcome, RawBatch, RawRecord};
 use crate::error::{Error, Result};
 use crate::task::columns::KeyColumn;
 use crate::task::entity::NEVER;
@@ -46,33 +47,53 @@ pub(super) enum Fate {
 pub struct Trace {
     plan: Arc<Plan>,
     entity: usize,
-    id: Vec<u8>,
-    decoder: Decoder,
-    features: Features,
+    features: Arc<Features>,
+    /// As of the last record read.
     watermark: Option<Millis>,
     /// The largest event time folded since the entity was emptied last.
     newest: Millis,
     /// How often the entity was emptied.
     era: usize,
     records: Vec<Traced>,
+    /// Records of the partition.
     read: u64,
 }
 
-impl Trace {
-    /// Of the entity (its index in the plan) with this key, for these features (their indices in the entity's list).
-    pub fn new(plan: &Arc<Plan>, entity: usize, id: &str, features: &[usize]) -> Self {
-        Self {
-            decoder: Decoder::new(&plan.source, &plan.entity_keys()),
-            features: Features::new(plan, entity, features),
+/// The ways of some entities of one kind through one partition, which is read once for all of them.
+#[derive(Debug)]
+pub struct Traces {
+    plan: Arc<Plan>,
+    entity: usize,
+    decoder: Decoder,
+    features: Arc<Features>,
+    watermark: Option<Millis>,
+    read: u64,
+    by_id: BTreeMap<Box<[u8]>, Trace>,
+}
+
+impl Traces {
+    /// Of the entities (their index in the plan) with these keys, for these features (their indices in the entity's
+    /// list).
+    pub fn new<'a>(
+        plan: &Arc<Plan>,
+        entity: usize,
+        ids: impl IntoIterator<Item = &'a str>,
+        features: &[usize],
+    ) -> Self {
+        let features = Arc::new(Features::new(plan, entity, features));
+        let trace = || Trace {
             plan: Arc::clone(plan),
             entity,
-            id: id.as_bytes().to_vec(),
+            features: Arc::clone(&features),
             watermark: None,
             newest: NEVER,
             era: 0,
             records: Vec::new(),
             read: 0,
-        }
+        };
+        let by_id = ids.into_iter().map(|id| (id.as_bytes().into(), trace())).collect();
+        let decoder = Decoder::new(&plan.source, &plan.entity_keys());
+        Self { plan: Arc::clone(plan), entity, decoder, features, watermark: None, read: 0, by_id }
     }
 
     /// Reads on: the next records of the partition.
@@ -81,66 +102,85 @@ impl Trace {
     /// Stopped: a record without a Kafka time, at which a task stops too.
     pub fn add(&mut self, raw: &dyn RawBatch) -> Result<()> {
         let decoded = self.decoder.decode(raw);
-        let own = self.own_rows(&decoded)?;
+        let plan = Arc::clone(&self.plan);
+        let mut keys = KeyColumn::new(&plan.entities[self.entity].key, &decoded.rows)?;
+        let is_own = |row| Some(keys.get(row).is_some_and(|key| self.by_id.contains_key(key)));
+        let own: BooleanArray = (0..decoded.rows.num_rows()).map(is_own).collect();
         let rows = filter_record_batch(&decoded.rows, &own)
             .map_err(|e| Error::internal(format!("records cannot be chosen: {e}")))?;
-        let mut brings = self.features.read(&self.plan, &rows)?.into_iter();
+        let mut brings = self.features.read(&plan, &rows)?.into_iter();
         for (index, outcome) in decoded.outcomes.iter().enumerate() {
             let record = raw.record(index);
-            self.read += 1;
             match outcome {
                 Outcome::Row(row) => {
-                    let mine = own.value(*row as usize).then(|| brings.next()).flatten();
-                    self.well_formed(record, decoded.event_times[*row as usize], mine)?;
+                    let row = *row as usize;
+                    let mine = if own.value(row) { keys.get(row).zip(brings.next()) } else { None };
+                    self.well_formed(record, decoded.event_times[row], mine)?;
                 }
                 Outcome::Tombstone => self.no_row(record, TOMBSTONE, ""),
                 Outcome::OverLimit(reason) => self.no_row(record, "over limit", reason),
                 Outcome::Malformed(reason) => self.no_row(record, "malformed", reason),
             }
         }
+        self.read += raw.len() as u64;
+        for trace in self.by_id.values_mut() {
+            (trace.watermark, trace.read) = (self.watermark, self.read);
+        }
         Ok(())
     }
 
-    fn own_rows(&self, decoded: &Decoded) -> Result<BooleanArray> {
-        let mut keys = KeyColumn::new(&self.entity().key, &decoded.rows)?;
-        Ok((0..decoded.rows.num_rows()).map(|row| Some(keys.get(row) == Some(self.id.as_slice()))).collect())
+    /// The way of the entity with this key, if it is one of them.
+    pub fn get(&self, id: &str) -> Option<&Trace> {
+        self.by_id.get(id.as_bytes())
+    }
+
+    /// The same, alone.
+    pub fn take(&mut self, id: &str) -> Option<Trace> {
+        self.by_id.remove(id.as_bytes())
     }
 
     /// A record whose value is no row is the entity's when its Kafka key says so.
     fn no_row(&mut self, record: RawRecord<'_>, class: &'static str, reason: &str) {
         let source = &self.plan.source;
-        if self.entity().key.len() == 1 && !source.trusts_partitioning && record.key == Some(self.id.as_slice()) {
+        if self.plan.entities[self.entity].key.len() != 1 || source.trusts_partitioning {
+            return;
+        }
+        if let Some(trace) = record.key.and_then(|key| self.by_id.get_mut(key)) {
             let fate = Fate::Refused(Verdict::NoRow { class, reason: reason.to_string() });
             let brings = (0..self.features.len()).map(|_| Brings::nothing()).collect();
             let (offset, kafka_time) = (record.offset, record.kafka_time);
-            self.records.push(Traced { offset, event_time: None, kafka_time, fate, brings });
+            trace.records.push(Traced { offset, event_time: None, kafka_time, fate, brings });
         }
     }
 
-    fn well_formed(&mut self, record: RawRecord<'_>, t: Millis, mine: Option<Mine>) -> Result<()> {
+    fn well_formed(&mut self, record: RawRecord<'_>, t: Millis, mine: Option<(&[u8], Mine)>) -> Result<()> {
         let source = &self.plan.source;
         let Some(kafka_time) = judge::kafka_time(source, record.kafka_time, t) else {
             let [what, remedy] = judge::NO_KAFKA_TIME;
             return Err(Error::stopped(format!("{}, offset {}: {what}; {remedy}", source.topic, record.offset)));
         };
         let (times, before) = ([t, kafka_time], self.watermark);
-        let filtered = mine.as_ref().is_some_and(|mine| mine.filtered);
+        let filtered = mine.as_ref().is_some_and(|(_, mine)| mine.filtered);
         let judged = judge::judge(source, before, times, filtered, false);
         if judged.on_time {
             self.watermark = Some(judge::moved(source, before, times));
         }
-        let Some(Mine { brings, .. }) = mine else { return Ok(()) };
+        let Some((key, Mine { brings, .. })) = mine else { return Ok(()) };
+        let Some(trace) = self.by_id.get_mut(key) else { return Ok(()) };
+        trace.watermark = self.watermark;
         let fate = match judged.class {
             Class::Filtered => Fate::Refused(Verdict::Filtered),
             Class::Future => Fate::Refused(Verdict::Future),
             Class::Late => Fate::Refused(Verdict::Late { watermark: before.unwrap_or(NEVER) }),
-            Class::Applied => self.folded(t),
+            Class::Applied => trace.folded(t),
         };
         let (offset, event_time) = (record.offset, Some(t));
-        self.records.push(Traced { offset, event_time, kafka_time: record.kafka_time, fate, brings });
+        trace.records.push(Traced { offset, event_time, kafka_time: record.kafka_time, fate, brings });
         Ok(())
     }
+}
 
+impl Trace {
     fn folded(&mut self, t: Millis) -> Fate {
         let watermark = self.watermark.unwrap_or(NEVER);
         if self.forget_at().is_some_and(|tau| tau <= watermark.max(t)) {

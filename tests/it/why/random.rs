@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
 use kappa::decode::OwnedBatch;
 use kappa::state::MemoryStore;
-use kappa::task::{Kept, Moment, Part, Trace, kept, row_schema};
+use kappa::task::{Kept, Moment, Part, Trace, Traces, kept, row_schema};
 use kappa::topology::{self, Aggregate, DerivedOn, Plan, Window};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -31,11 +31,11 @@ fn raw(records: &[LogRecord]) -> OwnedBatch {
 /// The way of one entity through a log, for all its features.
 fn traced(plan: &Arc<Plan>, entity: usize, key: &str, records: &[LogRecord]) -> Trace {
     let all: Vec<usize> = (0..plan.entities[entity].features.len()).collect();
-    let mut trace = Trace::new(plan, entity, key, &all);
+    let mut traces = Traces::new(plan, entity, [key], &all);
     for records in records.chunks(97) {
-        trace.add(&raw(records)).unwrap();
+        traces.add(&raw(records)).unwrap();
     }
-    trace
+    traces.take(key).unwrap()
 }
 
 /// A row with these features, and otherwise like another; what is derived is the trace's.

@@ -16,7 +16,7 @@ use super::*;
 use crate::error::ErrorKind;
 
 /// What happens to the next write that it fits; afterwards the store works again.
-enum Fault {
+pub enum Fault {
     /// A data file is not written.
     Upload,
     /// A commit is not written.
@@ -28,13 +28,13 @@ enum Fault {
 }
 
 /// A local directory with faults.
-struct Faulty {
+pub struct Faulty {
     store: LocalFileSystem,
-    faults: Mutex<Vec<Fault>>,
+    pub faults: Mutex<Vec<Fault>>,
 }
 
 impl Faulty {
-    fn new() -> Arc<Self> {
+    pub fn new() -> Arc<Self> {
         Arc::new(Self { store: LocalFileSystem::new(), faults: Mutex::new(vec![]) })
     }
 

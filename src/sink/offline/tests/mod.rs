@@ -4,8 +4,10 @@
 mod bench;
 mod exactly_once;
 mod faults;
+mod newest;
 mod readers;
 mod shapes;
+mod tidy;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,6 +39,9 @@ pub fn settings(directory: &tempfile::TempDir) -> OfflineSettings {
         options: BTreeMap::new(),
         commit_interval: Span(60_000),
         commit_bytes: 1 << 28,
+        compact_interval: None,
+        vacuum_retention: None,
+        check_entities: 0,
     }
 }
 

@@ -1,8 +1,9 @@
-//! The online store on Redis, the real one: plain hashes, newer-wins in one script, progress beside them.
+//! The online store on Redis, the real one: plain hashes, Feast's own form, or both; newer-wins in one script each,
+//! progress beside them.
 //!
 //! Always holds:
-//! 1. A hash is replaced whole, inside Redis, and only by a row of a greater position: whoever repeats, is late, or
-//!    was believed dead changes nothing.
+//! 1. An entity is replaced whole, inside Redis, and only by a row of a greater position: whoever repeats, is late, or
+//!    was believed dead changes nothing. Each form has its own position, so it holds for each of them alone.
 //! 2. One connection writes, one batch after the other, progress after the rows; an error throws the connection away.
 //! 3. Progress is never written over a gap: when the server shows less than it acknowledged, [`OnlineStore::check`]
 //!    names the partitions, and their rows come again from state.
@@ -10,8 +11,10 @@
 //! Offsets and generations are compared as Lua's doubles: exact below 2^53. Retrying is the caller's.
 
 mod encode;
+mod feast;
 mod link;
 mod reader;
+mod script;
 #[cfg(test)]
 mod tests;
 
@@ -21,31 +24,21 @@ use std::sync::{Mutex, PoisonError};
 
 use futures::future::BoxFuture;
 use redis::cluster_routing::Slot;
-use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
+use redis::{Cmd, Pipeline, RedisResult, Value};
 
-use self::encode::Encoder;
+use self::encode::{Encoder, Form};
+use self::feast::FeastView;
 use self::link::{Door, Link};
 use self::reader::Reader;
+use self::script::Script;
 use super::text::{EVENT_TIME_FIELD, OnlineKey, RowText};
 use super::{OnlineBatch, OnlineHash, OnlineRow, OnlineStore, Progress};
-use crate::config::RedisSettings;
+use crate::config::{RedisFormat, RedisSettings};
 use crate::error::{Error, Result};
 use crate::topology::EntityPlan;
 
 /// The one policy that never evicts.
 const NO_EVICTION: &str = "noeviction";
-
-/// A script, called by its digest.
-struct Script {
-    code: &'static str,
-    sha: String,
-}
-
-impl Script {
-    fn new(code: &'static str) -> Self {
-        Self { code, sha: redis::Script::new(code).get_hash().to_string() }
-    }
-}
 
 /// The port on a Redis server or cluster.
 pub struct RedisStore {
@@ -53,7 +46,10 @@ pub struct RedisStore {
     /// Held while a batch is on its way: one writer, in order.
     writer: tokio::sync::Mutex<Option<Link>>,
     reader: Reader,
-    publish: Script,
+    /// The forms that are written, in this order, each with its script.
+    forms: Vec<(RedisFormat, Script)>,
+    /// Feast's project.
+    project: String,
     progress: Script,
     progress_key: String,
     entities_per_call: usize,
@@ -62,7 +58,8 @@ pub struct RedisStore {
     acknowledged: Mutex<HashMap<i32, Progress>>,
     /// This user may see the `maxmemory-policy`.
     policy_is_shown: AtomicBool,
-    /// Of a cluster: which masters there were at the last check. Each may lose its own part of the rows.
+    /// Of a cluster: which masters there were at the last check. Each may lose its own part of the rows. And the forms that
+    /// are written, if not just the plain one: progress vouches for these.
     servers: Mutex<String>,
 }
 
@@ -79,12 +76,15 @@ impl RedisStore {
     /// Configuration: URL, PEM files, user or permissions are wrong. Unavailable: nobody answers at the URL. Refused:
     /// its `maxmemory-policy` evicts (also found by every check).
     pub async fn connect(settings: &RedisSettings, topology: &str, entities: &[EntityPlan]) -> Result<Self> {
-        let progress_key = format!("kappa:{topology}:progress");
+        let progress_key = progress_key(topology);
         if let Some(entity) = entities.iter().find(|entity| OnlineKey::of(entity).can_be(&progress_key)) {
             return Err(Error::configuration(format!(
                 "entity `{}`: its online key `{}` can be `{progress_key}`, where progress is kept; choose another",
                 entity.name, entity.online_key
             )));
+        }
+        if settings.formats.contains(&RedisFormat::Feast) {
+            feast::refuse_collisions(entities)?;
         }
         let door = Door::new(settings)?;
         let link = door.open().await.map_err(|e| {
@@ -92,7 +92,7 @@ impl RedisStore {
                 format!("online store: {e}; start Redis there, set online.redis.url, or online.store: embedded");
             Error::new(e.kind(), start)
         })?;
-        let store = Self::new(door, Some(link), settings, progress_key);
+        let store = Self::new(door, Some(link), settings, topology);
         store.prepare().await?;
         // The first reader has little time.
         store.reader.link().await?;
@@ -103,19 +103,21 @@ impl RedisStore {
     /// only read. Connects with the first read.
     ///
     /// # Errors
-    /// Configuration: URL or PEM files are wrong.
+    /// Configuration: URL or PEM files are wrong, or only Feast's form is written, which is not for us to read.
     pub fn to_read(settings: &RedisSettings, topology: &str) -> Result<Self> {
-        Ok(Self::new(Door::new(settings)?, None, settings, format!("kappa:{topology}:progress")))
+        let store = Self::new(Door::new(settings)?, None, settings, topology);
+        store.refuse_to_read().map_or(Ok(store), Err)
     }
 
-    fn new(door: Door, link: Option<Link>, settings: &RedisSettings, progress_key: String) -> Self {
+    fn new(door: Door, link: Option<Link>, settings: &RedisSettings, topology: &str) -> Self {
         Self {
             reader: Reader::new(door.clone()),
             door,
             writer: tokio::sync::Mutex::new(link),
-            publish: Script::new(include_str!("publish.lua")),
-            progress: Script::new(include_str!("progress.lua")),
-            progress_key,
+            forms: settings.formats.iter().map(|format| (*format, Script::of(*format))).collect(),
+            project: settings.feast_project_of(topology).to_string(),
+            progress: Script::progress(),
+            progress_key: progress_key(topology),
             entities_per_call: settings.entities_per_call.clamp(1, 1024),
             calls_per_pipeline: settings.calls_per_pipeline.clamp(1, 1024),
             acknowledged: Mutex::default(),
@@ -138,12 +140,14 @@ impl RedisStore {
             );
         }
         let prepared = async {
-            load(link, &self.publish).await?;
-            load(link, &self.progress).await?;
+            for (_, script) in &self.forms {
+                script.load(link).await?;
+            }
+            self.progress.load(link).await?;
             servers(link).await
         };
         let outcome = prepared.await;
-        let servers = self.door.settle(&mut slot, outcome)?;
+        let servers = self.vouched(self.door.settle(&mut slot, outcome)?);
         *self.servers.lock().unwrap_or_else(PoisonError::into_inner) = servers;
         Ok(())
     }
@@ -162,23 +166,30 @@ impl RedisStore {
         }
     }
 
-    /// Sends the calls; a server that forgot the script is taught it again.
-    async fn run(&self, link: &mut Link, script: &Script, calls: &Pipeline) -> RedisResult<()> {
-        match link.calls(calls).await {
-            Err(e) if is_unknown_script(&e) => {
-                load(link, script).await?;
-                link.calls(calls).await
-            }
-            outcome => outcome,
-        }
-    }
-
     async fn publish_rows(&self, batch: &OnlineBatch<'_>) -> Result<()> {
         let text = RowText::new(batch.entity, batch.rows)?;
-        let mut encoder = Encoder::new(batch, text, &self.publish.sha);
         let mut slot = self.writer.lock().await;
-        let is_cluster = self.door.ready(&mut slot).await?.is_cluster();
-        let groups = if is_cluster { by_slot(&encoder, batch.picks) } else { vec![batch.picks.to_vec()] };
+        for (format, script) in &self.forms {
+            let form = match format {
+                RedisFormat::Hash => Form::Hash(OnlineKey::of(batch.entity)),
+                RedisFormat::Feast => Form::Feast(FeastView::new(&self.project, batch.source, batch.entity)),
+            };
+            let encoder = Encoder::new(batch, &text, form, &script.sha);
+            self.send(&mut slot, script, encoder, batch.picks).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends the picked rows in one form.
+    async fn send(
+        &self,
+        slot: &mut Option<Link>,
+        script: &Script,
+        mut encoder: Encoder<'_>,
+        picks: &[u32],
+    ) -> Result<()> {
+        let is_cluster = self.door.ready(slot).await?.is_cluster();
+        let groups = if is_cluster { by_slot(&encoder, picks)? } else { vec![picks.to_vec()] };
         let mut calls = Vec::new();
         for group in &groups {
             calls.extend(group.chunks(self.entities_per_call));
@@ -189,18 +200,42 @@ impl RedisStore {
             let mut entities = 0;
             while entities < self.entities_per_call * self.calls_per_pipeline {
                 let Some(call) = calls.next() else { break };
-                pipeline.add_command(encoder.call(call));
+                pipeline.add_command(encoder.call(call)?);
                 entities += call.len();
             }
-            let link = self.door.ready(&mut slot).await?;
-            let outcome = self.run(link, &self.publish, &pipeline).await;
-            self.door.settle(&mut slot, outcome)?;
+            let link = self.door.ready(slot).await?;
+            let outcome = script.calls(link, &pipeline).await;
+            self.door.settle(slot, outcome)?;
         }
         Ok(())
     }
 
+    /// What progress vouches for: rows on these servers, in the forms that are written now. A form that is new has
+    /// everything to come.
+    fn vouched(&self, servers: String) -> String {
+        let forms: Vec<RedisFormat> = self.forms.iter().map(|(format, _)| *format).collect();
+        match forms.as_slice() {
+            [RedisFormat::Hash] => servers,
+            forms => format!("{servers};{forms:?};{}", self.project),
+        }
+    }
+
+    /// Why nothing can be read from here, if so.
+    fn refuse_to_read(&self) -> Option<Error> {
+        let has_text = self.forms.iter().any(|(format, _)| *format == RedisFormat::Hash);
+        (!has_text).then(|| {
+            Error::configuration(
+                "online.redis.formats has only feast, which Feast's clients read: add hash for kappa get, kappa serve and \
+                 the pages of features",
+            )
+        })
+    }
+
     /// Once more when the connection had ended: the server may have been restarted, and to read twice is harmless.
     async fn read(&self, online_key: &str) -> Result<Option<OnlineHash>> {
+        if let Some(refused) = self.refuse_to_read() {
+            return Err(refused);
+        }
         match self.read_once(online_key).await {
             Err(error) if error.kind() == crate::error::ErrorKind::Unavailable => self.read_once(online_key).await,
             outcome => outcome,
@@ -218,6 +253,9 @@ impl RedisStore {
     }
 
     async fn read_many(&self, online_keys: &[String], fields: &[String]) -> Result<Vec<Option<OnlineRow>>> {
+        if let Some(refused) = self.refuse_to_read() {
+            return Err(refused);
+        }
         if online_keys.is_empty() {
             return Ok(Vec::new());
         }
@@ -251,7 +289,7 @@ impl RedisStore {
         call.arg(before.as_ref().map(json).transpose()?.unwrap_or_default()).arg(servers);
         let mut slot = self.writer.lock().await;
         let link = self.door.ready(&mut slot).await?;
-        let outcome = one_call(link, &self.progress, &call).await;
+        let outcome = self.progress.call(link, &call).await;
         let answer = self.door.settle(&mut slot, outcome)?;
         if answer == Value::Int(-1) {
             // Nothing is written over the gap: it must still show when it is asked for, also after a restart of ours.
@@ -288,7 +326,7 @@ impl RedisStore {
             self.refuse_eviction(link).await?;
         }
         let outcome = servers(link).await;
-        let servers = self.door.settle(&mut slot, outcome)?;
+        let servers = self.vouched(self.door.settle(&mut slot, outcome)?);
         let partitions: Vec<i32> = expected.iter().map(|(partition, _)| *partition).collect();
         let stored = self.stored(&mut slot, &partitions).await?;
         let mut lost = Vec::new();
@@ -358,41 +396,27 @@ fn text(value: Value) -> Option<String> {
     Some(String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
 }
 
+/// Where the progress of a topology's partitions is kept.
+fn progress_key(topology: &str) -> String {
+    format!("kappa:{topology}:progress")
+}
+
 fn json(progress: &Progress) -> Result<String> {
     serde_json::to_string(progress).map_err(|e| Error::internal(format!("progress {progress:?}: {e}")))
 }
 
-/// Sends one call of a script; see [`RedisStore::run`].
-async fn one_call(link: &mut Link, script: &Script, call: &Cmd) -> RedisResult<Value> {
-    match link.command(call).await {
-        Err(e) if is_unknown_script(&e) => {
-            load(link, script).await?;
-            link.command(call).await
-        }
-        outcome => outcome,
-    }
-}
-
-fn is_unknown_script(e: &RedisError) -> bool {
-    e.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
-}
-
-async fn load(link: &mut Link, script: &Script) -> RedisResult<()> {
-    link.command(redis::cmd("SCRIPT").arg("LOAD").arg(script.code)).await.map(drop)
-}
-
 /// The picks by slot: a call of the script must not span two.
-fn by_slot(encoder: &Encoder<'_>, picks: &[u32]) -> Vec<Vec<u32>> {
+fn by_slot(encoder: &Encoder<'_>, picks: &[u32]) -> Result<Vec<Vec<u32>>> {
     let mut slots: HashMap<Slot, usize> = HashMap::new();
     let mut groups: Vec<Vec<u32>> = Vec::new();
     for pick in picks {
-        let group = *slots.entry(Slot::for_key(encoder.key(*pick))).or_insert_with(|| {
+        let group = *slots.entry(Slot::for_key(encoder.key(*pick)?)).or_insert_with(|| {
             groups.push(Vec::new());
             groups.len() - 1
         });
         groups[group].push(*pick);
     }
-    groups
+    Ok(groups)
 }
 
 /// The `maxmemory-policy` of every master, as far as this user may see them.

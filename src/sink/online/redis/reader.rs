@@ -1,50 +1,56 @@
-//! The connection that all readers share: opened by whoever comes first, and whole whether or not they wait for it.
+//! The connection that readers share: opened by whoever comes first, and whole whether or not they wait for it.
 //!
-//! Always holds: at most one connection is being opened, on a task of its own, so that a reader who gives up (its time
-//! is short) leaves it to the next one. Readers never wait behind a batch that is written.
+//! Always holds: each runtime has a connection of its own, whose answers wake nobody elsewhere. At most one is being
+//! opened in it, on a task of its own, so that a reader who gives up (its time is short) leaves it to the next one.
+//! Readers never wait behind a batch that is written.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use redis::RedisResult;
+use tokio::runtime::{Handle, Id};
 
 use super::link::{Door, Link, is_lost};
 use crate::error::{Error, Result};
 
 pub(super) struct Reader {
     door: Door,
-    state: Arc<Mutex<State>>,
+    states: Arc<Mutex<States>>,
 }
 
+/// By runtime; one that is not there is closed. A process has as many as it has threads that answer, and its own.
+type States = HashMap<Id, State>;
+
 enum State {
-    Closed,
     /// Ends when the task that opens it has set the state anew.
     Opening(Shared<BoxFuture<'static, Result<()>>>),
     Open(Link),
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(states: &Mutex<States>) -> MutexGuard<'_, States> {
+    states.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Reader {
     /// Opens nothing yet.
     pub(super) fn new(door: Door) -> Self {
-        Self { door, state: Arc::new(Mutex::new(State::Closed)) }
+        Self { door, states: Arc::default() }
     }
 
     /// The connection, opened if there is none.
     pub(super) async fn link(&self) -> Result<Link> {
+        let here = Handle::current().id();
         loop {
             let opening = {
-                let mut state = lock(&self.state);
-                match &*state {
-                    State::Open(link) => return Ok(link.clone()),
-                    State::Opening(opening) => opening.clone(),
-                    State::Closed => {
-                        let opening = self.open();
-                        *state = State::Opening(opening.clone());
+                let mut states = lock(&self.states);
+                match states.get(&here) {
+                    Some(State::Open(link)) => return Ok(link.clone()),
+                    Some(State::Opening(opening)) => opening.clone(),
+                    None => {
+                        let opening = self.open(here);
+                        states.insert(here, State::Opening(opening.clone()));
                         opening
                     }
                 }
@@ -53,18 +59,18 @@ impl Reader {
         }
     }
 
-    fn open(&self) -> Shared<BoxFuture<'static, Result<()>>> {
-        let (door, state) = (self.door.clone(), Arc::clone(&self.state));
+    fn open(&self, here: Id) -> Shared<BoxFuture<'static, Result<()>>> {
+        let (door, states) = (self.door.clone(), Arc::clone(&self.states));
         let opening = tokio::spawn(async move {
             let opened = door.connect().await;
-            let mut state = lock(&state);
+            let mut states = lock(&states);
             match opened {
                 Ok(link) => {
-                    *state = State::Open(link);
+                    states.insert(here, State::Open(link));
                     Ok(())
                 }
                 Err(e) => {
-                    *state = State::Closed;
+                    states.remove(&here);
                     Err(door.unread(&e))
                 }
             }
@@ -79,7 +85,7 @@ impl Reader {
     pub(super) fn settle<T>(&self, outcome: RedisResult<T>) -> Result<T> {
         outcome.map_err(|e| {
             if is_lost(&e) {
-                *lock(&self.state) = State::Closed;
+                lock(&self.states).remove(&Handle::current().id());
             }
             self.door.unread(&e)
         })

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::super::fixture::{Row, entity};
+use super::super::fixture::{Row, entity, source};
 use super::super::suite::{FIRST, conforms, progress, put};
 use super::*;
 use crate::time::Span;
 
 #[path = "../../../../tests/support/redis.rs"]
-mod server;
+pub mod server;
 use server::RedisServer;
 
 pub fn settings(url: &str) -> RedisSettings {
@@ -23,6 +23,8 @@ pub fn settings(url: &str) -> RedisSettings {
         timeout: Span(5_000),
         entities_per_call: 32,
         calls_per_pipeline: 32,
+        formats: vec![RedisFormat::Hash],
+        feast_project: None,
     }
 }
 
@@ -30,7 +32,7 @@ async fn connect(server: &RedisServer) -> RedisStore {
     RedisStore::connect(&settings(&server.url()), "shop", &[entity()]).await.unwrap()
 }
 
-async fn sleep(time: i64) {
+pub async fn sleep(time: i64) {
     tokio::time::sleep(Duration::from_millis(time as u64)).await;
 }
 
@@ -327,6 +329,7 @@ async fn measure_cpu_per_entity() {
         for generation in 1..=20 {
             let (cpu, wall) = (thread_cpu(), std::time::Instant::now());
             let rows = OnlineBatch {
+                source: &source(),
                 entity: &entity,
                 rows: &batch,
                 picks: &picks,
