@@ -1,4 +1,4 @@
-//! docs/training.md: its two tables are a history and what it answers.
+//! docs/training.md: the table of a history, and the one of what it answers its labels.
 
 use super::*;
 use crate::features::fixture;
