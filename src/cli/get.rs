@@ -89,6 +89,6 @@ fn from_store(args: &Args, settings: &Settings) -> Result<Option<String>> {
     let ask = reader.ask(reader.entity(&args.of.entity)?, &names)?.with_origin();
     let ids = [args.of.id.clone()];
     let answer = block_on(async { Ok(reader.read(&ask, &ids).await?) })?;
-    let written = answer.get(0).map(|found| http::found_as_json(&args.of.entity, &args.of.id, &ask, &answer, found));
+    let written = answer.get(0).map(|found| http::found_as_json(&args.of.entity, &args.of.id, &ask, &answer, &found));
     Ok(written.map(|json| String::from_utf8_lossy(&json).into_owned()))
 }

@@ -137,13 +137,13 @@ impl Materializer<'_> {
 
     /// Adds those of the rows that the store lacks or has an older one of.
     async fn lacking(&self, entity: &EntityPlan, places: &Places, rows: &[u32], lacking: &mut Vec<u32>) -> Result<()> {
-        let (key, fields) = (OnlineKey::of(entity), [POSITION_FIELD.to_string()]);
+        let (key, fields) = (OnlineKey::of(entity), [POSITION_FIELD]);
         for from in (0..rows.len()).step_by(PAGE) {
             let page = from..rows.len().min(from + PAGE);
             let keys: Vec<String> = page.clone().map(|row| key.text(places.keys.value(row))).collect();
             let stored = self.patiently(|| self.store.get_many(&keys, &fields)).await?;
-            for (row, stored) in page.zip(stored) {
-                let text = stored.and_then(|mut stored| stored.texts.pop().flatten());
+            for (row, stored) in page.zip(stored.iter()) {
+                let text = stored.and_then(|stored| stored.text(0));
                 let stored = text.and_then(|text| text.parse::<Position>().ok());
                 if stored.is_none_or(|stored| stored < self.position(places, row)) {
                     lacking.push(rows[row]);

@@ -6,19 +6,20 @@
 //! `on: read` are computed, for all entities in one evaluation. What has no row in the store is not found: that is not
 //! the same as null. A value whose row is older than its `max_age` is not given.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{ArrayRef, new_null_array};
+use hashbrown::HashMap;
 
+use super::answer::{Answer, Source, Status};
 use super::clock::{Needed, at_clock};
 use super::parse;
 use crate::error::{Error, Result};
 use crate::sink::online::text::{OnlineKey, POSITION_FIELD, VERSION_FIELD};
-use crate::sink::online::{Clock, Column, OnlineRow, OnlineStore};
+use crate::sink::online::{Clock, Column, OnlineRow, OnlineRows, OnlineStore};
 use crate::time::Millis;
-use crate::topology::{DerivedOn, EntityPlan, OutputType, Plan, ValueType, did_you_mean, listed};
+use crate::topology::{DerivedOn, EntityPlan, OutputType, Plan, did_you_mean, listed};
 
 /// Gives the store, or why there is none yet.
 pub type StoreDoor = Box<dyn Fn() -> Result<Arc<dyn OnlineStore>> + Send + Sync>;
@@ -29,8 +30,16 @@ pub struct Reader {
     store: StoreDoor,
     clock: Clock,
     timeout: Duration,
-    /// Of each entity, name to place.
-    places: Vec<HashMap<String, usize>>,
+    /// Of each entity in the plan.
+    shown: Vec<Shown>,
+}
+
+/// What an entity shows.
+struct Shown {
+    /// By place.
+    all: Vec<Wanted>,
+    /// Name to place.
+    places: HashMap<String, usize>,
 }
 
 /// Why there is no answer.
@@ -59,99 +68,37 @@ impl From<ReadError> for Error {
 
 /// A question about entities of one kind, its names resolved.
 #[derive(Debug, Clone)]
-pub struct Ask {
+pub struct Ask<'r> {
     entity: usize,
     /// What is asked for, in order.
-    wanted: Vec<Wanted>,
+    wanted: Vec<&'r Wanted>,
     /// What the computed ones among them need.
     needed: Needed,
     /// The hash's fields to read.
-    fields: Vec<String>,
+    fields: Vec<&'r str>,
     /// Of each place, where its text is among `fields`.
     slots: Vec<Option<usize>>,
     with_origin: bool,
 }
 
-/// One thing that is asked for.
-#[derive(Debug, Clone)]
+/// One thing that can be asked for.
+#[derive(Debug)]
 struct Wanted {
     name: String,
     place: usize,
+    /// The store has a field of it.
+    stored: bool,
     /// Not as it is stored.
     computed: bool,
     max_age: Option<Millis>,
     ty: OutputType,
 }
 
-/// What one value is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
-    Present,
-    /// The row has no value.
-    NullValue,
-    /// There is no row.
-    NotFound,
-    /// The row is older than the feature's `max_age`.
-    OutsideMaxAge,
-    /// What is stored is not of the feature's type: written by another version, or by somebody else.
-    Invalid,
-}
-
-impl Status {
-    /// Its name, which is Feast's.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Present => "PRESENT",
-            Self::NullValue => "NULL_VALUE",
-            Self::NotFound => "NOT_FOUND",
-            Self::OutsideMaxAge => "OUTSIDE_MAX_AGE",
-            Self::Invalid => "INVALID",
-        }
-    }
-}
-
-/// A value as the store writes it, where there is one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cell {
-    pub status: Status,
-    /// `Some` when present.
-    pub text: Option<String>,
-}
-
-/// What was found of one entity.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
-    /// What its row is as of.
-    pub event_time: Millis,
-    /// The version that wrote it and its position, where they were asked for.
-    pub version: Option<u32>,
-    pub position: Option<String>,
-    /// As they were asked for.
-    pub cells: Vec<Cell>,
-}
-
-/// The answer to one question.
-#[derive(Debug, Clone)]
-pub struct Answer {
-    /// What every value is as of that has a clock in it.
-    pub now: Millis,
-    found: Vec<Option<Found>>,
-    /// Of each id asked for, where it is in `found`.
-    at: Vec<usize>,
-}
-
-impl Answer {
-    /// What was found of the id at this place of the question; `None`: nothing is stored.
-    pub fn get(&self, index: usize) -> Option<&Found> {
-        self.found[self.at[index]].as_ref()
-    }
-}
-
-impl Ask {
+impl Ask<'_> {
     /// The version and the position of each row, too.
     pub fn with_origin(mut self) -> Self {
         if !self.with_origin {
-            self.fields.extend([VERSION_FIELD, POSITION_FIELD].map(String::from));
+            self.fields.extend([VERSION_FIELD, POSITION_FIELD]);
             self.with_origin = true;
         }
         self
@@ -172,67 +119,68 @@ impl Ask {
     }
 
     /// The stored columns that the computed values need, of these rows; nulls for all others.
-    fn stored_columns(&self, entity: &EntityPlan, rows: &[&OnlineRow]) -> Result<Vec<ArrayRef>> {
+    fn stored_columns(&self, entity: &EntityPlan, rows: &[OnlineRow<'_>]) -> Result<Vec<ArrayRef>> {
         let column = |(place, ty): (usize, &OutputType)| match self.slots[place] {
-            Some(slot) if self.needed.contains(place) => {
-                parse::column(ty, rows.iter().map(|row| row.texts[slot].as_deref()))
-            }
+            Some(slot) if self.needed.contains(place) => parse::column(ty, rows.iter().map(|row| row.text(slot))),
             _ => Ok(new_null_array(&ty.data_type(), rows.len())),
         };
         let stored = entity.shown().enumerate().filter(|(place, _)| is_stored(entity, *place));
         stored.map(|(place, (_, ty))| column((place, ty))).collect()
     }
 
-    /// The texts of the computed values, each of all rows; nothing for values that are not.
-    fn computed(&self, entity: &EntityPlan, rows: &[&OnlineRow], now: Millis) -> Result<Vec<Vec<Option<String>>>> {
-        if !self.is_computed() || rows.is_empty() {
-            return Ok(vec![Vec::new(); self.wanted.len()]);
-        }
+    /// The columns of everything that is shown, of these rows at `now`.
+    fn computed(&self, entity: &EntityPlan, rows: &[OnlineRow<'_>], now: Millis) -> Result<Vec<ArrayRef>> {
         let stored = self.stored_columns(entity, rows)?;
         let event_times: Vec<Millis> = rows.iter().map(|row| row.event_time).collect();
-        let columns = at_clock(entity, &self.needed, &stored, &event_times, &vec![now; rows.len()])?;
-        let texts = |wanted: &Wanted| match wanted.computed {
-            true => texts(&columns[wanted.place], &wanted.ty),
-            false => Ok(Vec::new()),
-        };
-        self.wanted.iter().map(texts).collect()
+        at_clock(entity, &self.needed, &stored, &event_times, &vec![now; rows.len()])
     }
 
-    /// What these rows, of online keys in their order, answer at `now`.
-    pub(super) fn answer(
-        &self,
-        entity: &EntityPlan,
-        rows: Vec<Option<OnlineRow>>,
-        now: Millis,
-    ) -> Result<Vec<Option<Found>>> {
-        let present: Vec<&OnlineRow> = rows.iter().flatten().collect();
-        let mut computed = self.computed(entity, &present, now)?;
-        let mut index = 0;
-        let mut found = |mut row: OnlineRow| {
+    /// Where the texts of everything that is asked for are, of these rows at `now`.
+    fn sources(&self, entity: &EntityPlan, rows: &OnlineRows, now: Millis) -> Result<Vec<Source>> {
+        let present: Vec<OnlineRow<'_>> = match self.is_computed() {
+            true => rows.iter().flatten().collect(),
+            false => Vec::new(),
+        };
+        let columns = if present.is_empty() { Vec::new() } else { self.computed(entity, &present, now)? };
+        let source = |wanted: &&Wanted| match (wanted.computed, columns.get(wanted.place)) {
+            (false, _) => self.slots[wanted.place].map(Source::Stored).ok_or_else(|| unread(wanted)),
+            (true, None) => Ok(Source::Computed(vec![None; rows.len()])),
+            (true, Some(column)) => {
+                let mut texts = texts(column, &wanted.ty)?.into_iter();
+                let of_row = |row: Option<OnlineRow<'_>>| row.and_then(|_| texts.next().flatten());
+                Ok(Source::Computed(rows.iter().map(of_row).collect()))
+            }
+        };
+        self.wanted.iter().map(source).collect()
+    }
+
+    /// What these rows, of online keys in their order, answer at `now`; `at` says which of them each id is.
+    fn answer(&self, entity: &EntityPlan, rows: OnlineRows, at: Vec<usize>, now: Millis) -> Result<Answer> {
+        let sources = self.sources(entity, &rows, now)?;
+        let mut statuses = Vec::with_capacity(rows.len() * sources.len());
+        for (index, row) in rows.iter().enumerate() {
+            let Some(row) = row else {
+                statuses.resize(statuses.len() + sources.len(), Status::NotFound);
+                continue;
+            };
             let age = now.saturating_sub(row.event_time);
-            let cells = self.wanted.iter().zip(&mut computed).map(|(wanted, computed)| {
-                let stored = self.slots[wanted.place].and_then(|slot| row.texts[slot].take());
-                match wanted.max_age {
-                    Some(max_age) if age > max_age => Cell { status: Status::OutsideMaxAge, text: None },
-                    _ if wanted.computed => Cell::computed(computed[index].take(), stored),
-                    _ => Cell::stored(stored, &wanted.ty),
+            statuses.extend(self.wanted.iter().zip(&sources).map(|(wanted, source)| match source {
+                _ if wanted.max_age.is_some_and(|max_age| age > max_age) => Status::OutsideMaxAge,
+                Source::Stored(field) => Status::of_stored(row.text(*field), &wanted.ty),
+                Source::Computed(texts) => {
+                    // What it decays from, if it is one of those.
+                    let stored = self.slots[wanted.place].and_then(|slot| row.text(slot));
+                    Status::of_computed(texts[index].is_some(), stored.is_some())
                 }
-            });
-            let cells = cells.collect();
-            index += 1;
-            self.found(row, cells)
-        };
-        Ok(rows.into_iter().map(|row| row.map(&mut found)).collect())
-    }
-
-    fn found(&self, mut row: OnlineRow, cells: Vec<Cell>) -> Found {
-        let (mut version, mut position) = (None, None);
-        if self.with_origin {
-            position = row.texts.pop().flatten();
-            version = row.texts.pop().flatten().and_then(|text| text.parse().ok());
+            }));
         }
-        Found { event_time: row.event_time, version, position, cells }
+        let origin = self.with_origin.then(|| [self.fields.len() - 2, self.fields.len() - 1]);
+        Ok(Answer { now, at, rows, sources, statuses, origin })
     }
+}
+
+fn unread(wanted: &Wanted) -> Error {
+    Error::internal(format!("`{}` is stored, and not among the fields to read", wanted.name))
 }
 
 /// Whether the store has a field of it.
@@ -268,39 +216,6 @@ fn texts(column: &ArrayRef, ty: &OutputType) -> Result<Vec<Option<String>>> {
     Ok((0..column.len()).map(|row| (!values.is_null(row)).then(|| text(row))).collect())
 }
 
-impl Cell {
-    /// A value as it is stored, if that is one of its type.
-    fn stored(text: Option<String>, ty: &OutputType) -> Self {
-        match text {
-            Some(text) if parse::is_value(&text, ty) => Self { status: Status::Present, text: Some(text) },
-            Some(_) => Self { status: Status::Invalid, text: None },
-            None => Self { status: Status::NullValue, text: None },
-        }
-    }
-
-    /// A computed value; `stored` is what it decays from, if it is one of those.
-    fn computed(text: Option<String>, stored: Option<String>) -> Self {
-        let status = match (&text, stored) {
-            (Some(_), _) => Status::Present,
-            (None, Some(_)) => Status::Invalid,
-            (None, None) => Status::NullValue,
-        };
-        Self { status, text }
-    }
-
-    /// Appends it as JSON, `null` where there is no value.
-    pub fn write_json(&self, ty: &OutputType, out: &mut Vec<u8>) {
-        match (&self.text, ty) {
-            (None, _) => out.extend_from_slice(b"null"),
-            // Text always has a JSON form, and memory takes all that is written.
-            (Some(text), OutputType::Scalar(ValueType::String)) => {
-                serde_json::to_writer(out, text).expect("text is written to memory as JSON");
-            }
-            (Some(text), _) => out.extend_from_slice(text.as_bytes()),
-        }
-    }
-}
-
 impl std::fmt::Debug for Reader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Reader").field("topology", &self.plan.topology).finish_non_exhaustive()
@@ -310,11 +225,8 @@ impl std::fmt::Debug for Reader {
 impl Reader {
     /// Of this topology; `timeout` is how long the store may take for one question.
     pub fn new(plan: Arc<Plan>, store: StoreDoor, clock: Clock, timeout: Duration) -> Self {
-        let names = |entity: &EntityPlan| {
-            entity.shown().enumerate().map(|(place, (name, _))| (name.to_string(), place)).collect()
-        };
-        let places = plan.entities.iter().map(names).collect();
-        Self { plan, store, clock, timeout, places }
+        let shown = plan.entities.iter().map(Shown::of).collect();
+        Self { plan, store, clock, timeout, shown }
     }
 
     /// The topology.
@@ -338,27 +250,27 @@ impl Reader {
     ///
     /// # Errors
     /// Asked: a name is unknown, or named twice.
-    pub fn ask(&self, entity: usize, names: &[&str]) -> Result<Ask, ReadError> {
-        let plan = &self.plan.entities[entity];
+    pub fn ask(&self, entity: usize, names: &[&str]) -> Result<Ask<'_>, ReadError> {
+        let (plan, shown) = (&self.plan.entities[entity], &self.shown[entity]);
         let mut places = Vec::with_capacity(names.len());
         for name in names {
-            let place = self.places[entity].get(*name).copied().ok_or_else(|| unknown(plan, name))?;
+            let place = shown.places.get(*name).copied().ok_or_else(|| unknown(plan, name))?;
             if places.contains(&place) {
                 return Err(ReadError::Asked(format!("`{name}` of {} is asked for twice", plan.name)));
             }
             places.push(place);
         }
         if names.is_empty() {
-            places = (0..plan.shown().count()).collect();
+            places = (0..shown.all.len()).collect();
         }
-        Ok(ask(plan, entity, &places))
+        Ok(ask(shown, plan, entity, &places))
     }
 
     /// The answer for these ids; the same id may come several times.
     ///
     /// # Errors
     /// Asked: an id is longer than any that the topology takes. Late or store: it is not there, or too slow.
-    pub async fn read(&self, ask: &Ask, ids: &[String]) -> Result<Answer, ReadError> {
+    pub async fn read(&self, ask: &Ask<'_>, ids: &[String]) -> Result<Answer, ReadError> {
         let entity = &self.plan.entities[ask.entity];
         let longest = self.plan.source.max_key_bytes;
         if let Some(id) = ids.iter().find(|id| id.len() > longest) {
@@ -373,7 +285,7 @@ impl Reader {
         let read = tokio::time::timeout(self.timeout, store.get_many(&keys, &ask.fields));
         let rows = read.await.map_err(|_| ReadError::Late(self.timeout))??;
         let now = (self.clock)();
-        Ok(Answer { now, found: ask.answer(entity, rows, now)?, at })
+        Ok(ask.answer(entity, rows, at, now)?)
     }
 
     /// Whether the store answers.
@@ -388,25 +300,31 @@ impl Reader {
     }
 }
 
-/// Resolves places: which fields to read, and what to compute.
-fn ask(plan: &EntityPlan, entity: usize, places: &[usize]) -> Ask {
-    let shown: Vec<(&str, &OutputType)> = plan.shown().collect();
-    let wanted = |place: &usize| {
-        let (name, ty) = shown[*place];
-        let (decays, max_age) = match place.checked_sub(plan.features.len()) {
-            None => (plan.features[*place].decays().is_some(), plan.features[*place].max_age),
-            Some(index) => (false, plan.derived[index].max_age),
+impl Shown {
+    fn of(plan: &EntityPlan) -> Self {
+        let wanted = |(place, (name, ty)): (usize, (&str, &OutputType))| {
+            let (decays, max_age) = match place.checked_sub(plan.features.len()) {
+                None => (plan.features[place].decays().is_some(), plan.features[place].max_age),
+                Some(index) => (false, plan.derived[index].max_age),
+            };
+            let stored = is_stored(plan, place);
+            Wanted { name: name.to_string(), place, stored, computed: decays || !stored, max_age, ty: ty.clone() }
         };
-        let computed = decays || !is_stored(plan, *place);
-        Wanted { name: name.to_string(), place: *place, computed, max_age, ty: ty.clone() }
-    };
-    let wanted: Vec<Wanted> = places.iter().map(wanted).collect();
+        let all: Vec<Wanted> = plan.shown().enumerate().map(wanted).collect();
+        let places = all.iter().map(|wanted| (wanted.name.clone(), wanted.place)).collect();
+        Self { all, places }
+    }
+}
+
+/// Resolves places: which fields to read, and what to compute.
+fn ask<'r>(shown: &'r Shown, plan: &EntityPlan, entity: usize, places: &[usize]) -> Ask<'r> {
+    let wanted: Vec<&Wanted> = places.iter().map(|place| &shown.all[*place]).collect();
     let needed = Needed::of(plan, wanted.iter().filter(|wanted| wanted.computed).map(|wanted| wanted.place));
-    let (mut fields, mut slots) = (Vec::new(), vec![None; shown.len()]);
-    for (place, (name, _)) in shown.iter().enumerate() {
-        if is_stored(plan, place) && (places.contains(&place) || needed.contains(place)) {
-            slots[place] = Some(fields.len());
-            fields.push(name.to_string());
+    let (mut fields, mut slots) = (Vec::new(), vec![None; shown.all.len()]);
+    for Wanted { name, place, .. } in shown.all.iter().filter(|one| one.stored) {
+        if places.contains(place) || needed.contains(*place) {
+            slots[*place] = Some(fields.len());
+            fields.push(name.as_str());
         }
     }
     Ask { entity, wanted, needed, fields, slots, with_origin: false }
@@ -424,6 +342,9 @@ fn unknown(entity: &EntityPlan, name: &str) -> ReadError {
 
 /// Each id once, and where each of all is among them.
 fn distinct(ids: &[String]) -> (Vec<&str>, Vec<usize>) {
+    if let [id] = ids {
+        return (vec![id], vec![0]);
+    }
     let mut seen: HashMap<&str, usize> = HashMap::with_capacity(ids.len());
     let mut unique = Vec::with_capacity(ids.len());
     let place = |id| {

@@ -31,7 +31,41 @@ pub(super) fn value(text: &str, ty: &OutputType) -> Option<Shown> {
 
 /// Whether this text stands for a value of the type; but for strings it is JSON then.
 pub(super) fn is_value(text: &str, ty: &OutputType) -> bool {
-    matches!(ty, OutputType::Scalar(ValueType::String)) || json(text, ty).is_some()
+    match ty {
+        OutputType::Scalar(ValueType::String) => true,
+        // Most values are plain numbers, and every read looks at every value.
+        OutputType::Scalar(ValueType::Double) if plain(text).is_some() => true,
+        OutputType::Scalar(ValueType::Int64 | ValueType::Timestamp)
+            if text.len() < 19 && plain(text) == Some(Plain::Whole) =>
+        {
+            true
+        }
+        ty => json(text, ty).is_some(),
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Plain {
+    Whole,
+    Fraction,
+}
+
+/// What kind of number it is, if it is one of JSON without an exponent, and not so long that it could be beyond all
+/// doubles.
+fn plain(text: &str) -> Option<Plain> {
+    let text = text.as_bytes();
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    let whole = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    // A leading zero stands alone; -0 is no integer.
+    let leads = whole == 1 || (whole > 1 && digits[0] != b'0');
+    match &digits[whole..] {
+        _ if !leads || text.len() > 100 || text == b"-0" => None,
+        [] => Some(Plain::Whole),
+        [b'.', fraction @ ..] if !fraction.is_empty() && fraction.iter().all(u8::is_ascii_digit) => {
+            Some(Plain::Fraction)
+        }
+        _ => None,
+    }
 }
 
 /// A value of a type as JSON, as it stands in lists and maps; null is none.
@@ -102,5 +136,50 @@ impl<'t, V: Deserialize<'t>> Visitor<'t> for Members<V> {
             members.push(member);
         }
         Ok(InOrder(members))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_short_way_to_know_a_number_knows_what_the_long_one_does() {
+        let texts = [
+            "0",
+            "-0",
+            "-0.0",
+            "1",
+            "-17",
+            "007",
+            "01.5",
+            "1.",
+            ".5",
+            "1.5",
+            "-1.25",
+            "+1",
+            "1e5",
+            "1E400",
+            "",
+            "-",
+            "--1",
+            "1.2.3",
+            "9223372036854775807",
+            "9223372036854775808",
+            "999999999999999999",
+            "NaN",
+            "null",
+            " 1",
+            "1 ",
+            "١",
+            "0.1000000000000000055511151231257827",
+        ];
+        let long = ["9".repeat(99), "9".repeat(400), format!("0.{}", "1".repeat(400))];
+        for text in texts.into_iter().chain(long.iter().map(String::as_str)) {
+            for ty in [ValueType::Double, ValueType::Int64, ValueType::Timestamp] {
+                let ty = OutputType::Scalar(ty);
+                assert_eq!(is_value(text, &ty), json(text, &ty).is_some(), "{text:?} as {ty}");
+            }
+        }
     }
 }

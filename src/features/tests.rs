@@ -194,8 +194,8 @@ fn an_id_is_written_as_tasks_write_it() {
 async fn read(bench: &Bench, names: &[&str], id: &str) -> Vec<(&'static str, Option<String>)> {
     let ask = bench.reader.ask(0, names).unwrap();
     let answer = bench.reader.read(&ask, &[id.to_string()]).await.unwrap();
-    let cells = answer.get(0).map(|found| found.cells.clone()).unwrap_or_default();
-    cells.into_iter().map(|cell| (cell.status.name(), cell.text)).collect()
+    let cells = answer.get(0).into_iter().flat_map(|found| found.cells());
+    cells.map(|cell| (cell.status.name(), cell.text.map(str::to_string))).collect()
 }
 
 fn present(text: &str) -> (&'static str, Option<String>) {
@@ -217,9 +217,10 @@ async fn an_answer_is_in_the_order_of_the_question_and_as_of_its_clock() {
     let ids = ["u1", "nobody", "u1"].map(String::from);
     let answer = bench.reader.read(&ask, &ids).await.unwrap();
     let found = answer.get(2).unwrap();
-    assert_eq!((answer.now, found.event_time, found.version), (5 * HOUR, HOUR, Some(3)));
-    assert_eq!(found.position.as_deref(), Some("1:2:9:0"));
-    assert_eq!((answer.get(0), answer.get(1)), (Some(found), None));
+    assert_eq!((answer.now, found.event_time(), found.version()), (5 * HOUR, HOUR, Some(3)));
+    assert_eq!(found.position(), Some("1:2:9:0"));
+    assert_eq!(answer.get(0).map(|first| first.cell(0)), Some(found.cell(0)));
+    assert!(answer.get(1).is_none());
 }
 
 #[tokio::test]

@@ -5,17 +5,18 @@
 //! `feature_names`, the keys first and then the features in the order of the request, and has one value for each
 //! entity. A mistake in the request is a 4xx that names it.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
 
-use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use futures::future::try_join_all;
+use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use smallvec::SmallVec;
 
 use super::request::{Problem, bare, body, instant, quoted, shortened, written};
-use super::routes::Shared;
+use super::routes::Rooms;
 use super::{duration, feast_values};
 use crate::features::{Answer, Ask, Reader, Status, id_of};
 use crate::topology::{OutputType, listed};
@@ -33,23 +34,25 @@ struct Question {
 }
 
 /// One feature that was asked for.
-struct Feature {
-    /// Its entity, by place in the plan, and its place among what is asked of that.
-    entity: usize,
+struct Feature<'q> {
+    /// Its view, by place, and its place among what is asked of that.
+    view: usize,
     index: usize,
     /// As the answer names it.
-    name: String,
+    name: Cow<'q, str>,
 }
 
 /// Everything that is asked of one entity.
-struct View {
-    ask: Ask,
+struct View<'r> {
+    /// By place in the plan.
+    entity: usize,
+    ask: Ask<'r>,
     ids: Vec<String>,
 }
 
-pub(super) async fn get_online_features(State(rooms): Shared, request: Request) -> Result<Response, Problem> {
+pub(super) async fn get_online_features(rooms: &Rooms, question: Incoming) -> Result<Response, Problem> {
     let settings = &rooms.settings;
-    let text = body(request.into_body(), settings.max_body_bytes, duration(settings.request_timeout)).await?;
+    let text = body(question, settings.max_body_bytes, duration(settings.request_timeout)).await?;
     let wrong = |error: serde_json::Error| {
         Problem::mistake(format!("the body is not understood: {}", shortened(&error.to_string())))
     };
@@ -58,12 +61,13 @@ pub(super) async fn get_online_features(State(rooms): Shared, request: Request) 
     let named = named(reader, &question)?;
     let rows = rows(&question.entities, settings.max_entities)?;
     let views = views(reader, &question.entities, rows, &named)?;
-    let reads = views.iter().map(|(entity, view)| async move {
-        Ok::<_, Problem>((*entity, (&view.ask, reader.read(&view.ask, &view.ids).await?)))
-    });
-    let answers: HashMap<usize, (&Ask, Answer)> = try_join_all(reads).await?.into_iter().collect();
-    let features = features(reader, &question, &named)?;
-    Ok(written(answer(&question.entities, rows, &features, &answers)))
+    let features = features(reader, &question, &named, &views)?;
+    let answers = match views.as_slice() {
+        // The rule, and two allocations less.
+        [view] => vec![reader.read(&view.ask, &view.ids).await?],
+        views => try_join_all(views.iter().map(|view| reader.read(&view.ask, &view.ids))).await?,
+    };
+    Ok(written(answer(&question.entities, rows, &features, &views, &answers)))
 }
 
 /// The features that are asked for, in the order of the request: entity, and name.
@@ -122,12 +126,12 @@ fn rows(columns: &Map<String, Value>, limit: usize) -> Result<usize, Problem> {
 }
 
 /// What to read, by entity: the features of each, and the ids that its key columns make.
-fn views(
-    reader: &Reader,
+fn views<'r>(
+    reader: &'r Reader,
     columns: &Map<String, Value>,
     rows: usize,
     named: &[(usize, &str)],
-) -> Result<Vec<(usize, View)>, Problem> {
+) -> Result<Vec<View<'r>>, Problem> {
     let plan = reader.plan();
     let mut grouped: Vec<(usize, Vec<&str>)> = Vec::new();
     for (entity, name) in named {
@@ -149,12 +153,12 @@ fn views(
             used.push(name);
         }
         let id = |row: usize| {
-            let of_row: Vec<&Value> = parts.iter().map(|column| &column[row]).collect();
+            let of_row: SmallVec<[&Value; 4]> = parts.iter().map(|column| &column[row]).collect();
             let wrong = |what: String| Problem::mistake(format!("entity {row} of `entities`: {what}"));
             id_of(plan, entity, &of_row).map_err(wrong)
         };
         let ids = (0..rows).map(id).collect::<Result<_, _>>()?;
-        views.push((index, View { ask: reader.ask(index, &names)?, ids }));
+        views.push(View { entity: index, ask: reader.ask(index, &names)?, ids });
     }
     match columns.keys().find(|name| !used.contains(&name.as_str())) {
         Some(name) => {
@@ -166,24 +170,29 @@ fn views(
 }
 
 /// Where each feature that is asked for stands in the answers, and its name there.
-fn features(reader: &Reader, question: &Question, named: &[(usize, &str)]) -> Result<Vec<Feature>, Problem> {
-    let mut counts: HashMap<usize, usize> = HashMap::new();
+fn features<'q>(
+    reader: &Reader,
+    question: &Question,
+    named: &[(usize, &'q str)],
+    views: &[View<'_>],
+) -> Result<Vec<Feature<'q>>, Problem> {
+    let mut counts = vec![0; views.len()];
     let mut taken: Vec<&str> = question.entities.keys().map(String::as_str).collect();
     let mut features = Vec::with_capacity(named.len());
     for (entity, feature) in named {
-        let count = counts.entry(*entity).or_default();
-        let index = *count;
-        *count += 1;
+        let view = views.iter().position(|view| view.entity == *entity).unwrap_or_default();
+        let index = counts[view];
+        counts[view] += 1;
         let name = match question.full_feature_names {
-            true => format!("{}__{feature}", reader.plan().entities[*entity].name),
+            true => Cow::Owned(format!("{}__{feature}", reader.plan().entities[*entity].name)),
             false if taken.contains(feature) => {
                 let what = format!("two columns would be called `{feature}`: send \"full_feature_names\": true");
                 return Err(Problem::mistake(what));
             }
-            false => feature.to_string(),
+            false => Cow::Borrowed(*feature),
         };
         taken.push(*feature);
-        features.push(Feature { entity: *entity, index, name });
+        features.push(Feature { view, index, name });
     }
     Ok(features)
 }
@@ -191,70 +200,101 @@ fn features(reader: &Reader, question: &Question, named: &[(usize, &str)]) -> Re
 fn answer(
     keys: &Map<String, Value>,
     rows: usize,
-    features: &[Feature],
-    answers: &HashMap<usize, (&Ask, Answer)>,
+    features: &[Feature<'_>],
+    views: &[View<'_>],
+    answers: &[Answer],
 ) -> Vec<u8> {
     let mut out = Vec::with_capacity(256 + features.len() * (32 + rows * 64));
     out.extend_from_slice(b"{\"metadata\":{\"feature_names\":[");
-    let names = keys.keys().map(String::as_str).chain(features.iter().map(|feature| feature.name.as_str()));
+    let names = keys.keys().map(String::as_str).chain(features.iter().map(|feature| feature.name.as_ref()));
     separated(names, &mut out, quoted);
     out.extend_from_slice(b"]},\"results\":[");
-    for column in keys.values() {
-        key_column(column, rows, &mut out);
+    let all_present = Statuses::all_present(rows);
+    let never = Times::never(rows);
+    for values in keys.values() {
+        let value = |row: usize, out: &mut Vec<u8>| {
+            // A value that was read from JSON has a JSON form, and memory takes all that is written.
+            serde_json::to_writer(out, &values[row]).expect("a value is written to memory as JSON");
+        };
+        out.extend_from_slice(b"{\"values\":[");
+        separated(0..rows, &mut out, value);
+        column_end(&all_present, &never, &mut out);
         out.push(b',');
     }
-    // An entity's time is written once, and then copied for each of its features.
-    let times: HashMap<usize, Vec<Option<String>>> =
-        answers.iter().map(|(entity, (_, answer))| (*entity, times(answer, rows))).collect();
+    let times: Vec<Times> = answers.iter().map(|answer| Times::of(answer, rows)).collect();
     separated(features, &mut out, |feature, out| {
-        let (ask, answer) = &answers[&feature.entity];
-        if let Some((_, ty)) = ask.columns().nth(feature.index) {
-            feature_column(answer, feature.index, ty, &times[&feature.entity], out);
+        let view = feature.view;
+        if let Some((_, ty)) = views[view].ask.columns().nth(feature.index) {
+            out.extend_from_slice(b"{\"values\":[");
+            let statuses = feature_values(&answers[view], rows, feature.index, ty, out);
+            column_end(statuses.as_ref().unwrap_or(&all_present), &times[view], out);
         }
     });
     out.extend_from_slice(b"]}");
     out
 }
 
-/// One column of the answer: its three parts, one item for each entity.
-fn column(
-    rows: usize,
-    out: &mut Vec<u8>,
-    value: impl Fn(usize, &mut Vec<u8>),
-    status: impl Fn(usize) -> Status,
-    time: impl Fn(usize, &mut Vec<u8>),
-) {
-    out.extend_from_slice(b"{\"values\":[");
-    separated(0..rows, out, value);
+/// The statuses of a column, as they are written.
+struct Statuses(Vec<u8>);
+
+/// Its times: those of all features of an entity are the same.
+struct Times(Vec<u8>);
+
+impl Statuses {
+    fn all_present(rows: usize) -> Self {
+        Self::of((0..rows).map(|_| Status::Present))
+    }
+
+    fn of(statuses: impl ExactSizeIterator<Item = Status>) -> Self {
+        let mut out = Vec::with_capacity(statuses.len() * 10);
+        separated(statuses, &mut out, |status, out| bare(status.name(), out));
+        Self(out)
+    }
+}
+
+impl Times {
+    fn never(rows: usize) -> Self {
+        let mut out = Vec::with_capacity(rows * (NEVER.len() + 3));
+        separated(0..rows, &mut out, |_, out| bare(NEVER, out));
+        Self(out)
+    }
+
+    /// What each entity's row is as of.
+    fn of(answer: &Answer, rows: usize) -> Self {
+        let mut out = Vec::with_capacity(rows * (NEVER.len() + 7));
+        separated(0..rows, &mut out, |row, out| match answer.get(row) {
+            Some(found) => bare(&instant(found.event_time()), out),
+            None => bare(NEVER, out),
+        });
+        Self(out)
+    }
+}
+
+/// Ends a column that begins with its values.
+fn column_end(statuses: &Statuses, times: &Times, out: &mut Vec<u8>) {
     out.extend_from_slice(b"],\"statuses\":[");
-    separated(0..rows, out, |row, out| bare(status(row).name(), out));
+    out.extend_from_slice(&statuses.0);
     out.extend_from_slice(b"],\"event_timestamps\":[");
-    separated(0..rows, out, time);
+    out.extend_from_slice(&times.0);
     out.extend_from_slice(b"]}");
 }
 
-fn key_column(values: &Value, rows: usize, out: &mut Vec<u8>) {
-    let value = |row: usize, out: &mut Vec<u8>| {
-        // A value that was read from JSON has a JSON form, and memory takes all that is written.
-        serde_json::to_writer(out, &values[row]).expect("a value is written to memory as JSON");
-    };
-    column(rows, out, value, |_| Status::Present, |_, out| bare(NEVER, out));
-}
-
-fn feature_column(answer: &Answer, index: usize, ty: &OutputType, times: &[Option<String>], out: &mut Vec<u8>) {
-    let cell = |row: usize| answer.get(row).map(|found| &found.cells[index]);
-    let value = |row: usize, out: &mut Vec<u8>| match cell(row) {
-        Some(cell) => feast_values::write(cell, ty, out),
-        None => out.extend_from_slice(b"null"),
-    };
+/// Writes the values of a feature; their statuses, if not all are present.
+fn feature_values(answer: &Answer, rows: usize, index: usize, ty: &OutputType, out: &mut Vec<u8>) -> Option<Statuses> {
+    let cell = |row: usize| answer.get(row).map(|found| found.cell(index));
+    let mut all_present = true;
+    separated(0..rows, out, |row, out| match cell(row) {
+        Some(cell) => {
+            all_present &= cell.status == Status::Present;
+            feast_values::write(&cell, ty, out);
+        }
+        None => {
+            all_present = false;
+            out.extend_from_slice(b"null");
+        }
+    });
     let status = |row: usize| cell(row).map_or(Status::NotFound, |cell| cell.status);
-    let time = |row: usize, out: &mut Vec<u8>| bare(times[row].as_deref().unwrap_or(NEVER), out);
-    column(times.len(), out, value, status, time);
-}
-
-/// What each entity's row is as of.
-fn times(answer: &Answer, rows: usize) -> Vec<Option<String>> {
-    (0..rows).map(|row| answer.get(row).map(|found| instant(found.event_time))).collect()
+    (!all_present).then(|| Statuses::of((0..rows).map(status)))
 }
 
 /// Items with commas between.

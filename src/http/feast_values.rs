@@ -11,9 +11,9 @@ use crate::features::{Cell, InOrder};
 use crate::topology::{OutputType, ValueType};
 
 /// Appends a value; `null` where there is none.
-pub(super) fn write(cell: &Cell, ty: &OutputType, out: &mut Vec<u8>) {
+pub(super) fn write(cell: &Cell<'_>, ty: &OutputType, out: &mut Vec<u8>) {
     let start = out.len();
-    let is_written = match &cell.text {
+    let is_written = match cell.text {
         Some(text) if differs(ty) => of_text(text, ty, out),
         _ => None,
     };
@@ -89,7 +89,7 @@ mod tests {
     use crate::features::Status;
 
     fn written(text: &str, ty: &OutputType) -> String {
-        let cell = Cell { status: Status::Present, text: Some(text.into()) };
+        let cell = Cell { status: Status::Present, text: Some(text) };
         let mut out = Vec::new();
         write(&cell, ty, &mut out);
         String::from_utf8(out).unwrap()

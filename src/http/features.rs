@@ -52,7 +52,7 @@ async fn features(rooms: &Rooms, entity: &str, id: String, names: Option<&str>) 
     let answer = rooms.reader.read(&ask, &ids).await?;
     let [id] = &ids;
     match answer.get(0) {
-        Some(found) => Ok(written(found_as_json(entity, id, &ask, &answer, found))),
+        Some(found) => Ok(written(found_as_json(entity, id, &ask, &answer, &found))),
         None => {
             let what = format!("nothing is stored for {entity} {id:?}: every feature is empty");
             Err(Problem::new(StatusCode::NOT_FOUND, what))
@@ -61,19 +61,20 @@ async fn features(rooms: &Rooms, entity: &str, id: String, names: Option<&str>) 
 }
 
 /// What was found of an entity, as this page writes it.
-pub fn found_as_json(entity: &str, id: &str, ask: &Ask, answer: &Answer, found: &Found) -> Vec<u8> {
-    let mut out = Vec::with_capacity(256 + 128 * found.cells.len());
+pub fn found_as_json(entity: &str, id: &str, ask: &Ask<'_>, answer: &Answer, found: &Found<'_>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(256 + 128 * ask.columns().len());
     out.extend_from_slice(b"{\"entity\":");
     quoted(entity, &mut out);
     out.extend_from_slice(b",\"id\":");
     quoted(id, &mut out);
     out.extend_from_slice(b",\"position\":");
-    quoted(found.position.as_deref().unwrap_or_default(), &mut out);
+    quoted(found.position().unwrap_or_default(), &mut out);
     out.extend_from_slice(b",\"features\":{");
-    let age = answer.now.saturating_sub(found.event_time);
-    let version = found.version.map_or("null".to_string(), |version| version.to_string());
-    let of_row = format!(",\"event_time\":\"{}\",\"age_ms\":{age},\"version\":{version}}}", instant(found.event_time));
-    for (index, ((name, ty), cell)) in ask.columns().zip(&found.cells).enumerate() {
+    let age = answer.now.saturating_sub(found.event_time());
+    let version = found.version().map_or("null".to_string(), |version| version.to_string());
+    let of_row =
+        format!(",\"event_time\":\"{}\",\"age_ms\":{age},\"version\":{version}}}", instant(found.event_time()));
+    for (index, ((name, ty), cell)) in ask.columns().zip(found.cells()).enumerate() {
         if index > 0 {
             out.push(b',');
         }

@@ -23,8 +23,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -33,7 +33,7 @@ use tokio_rustls::TlsAcceptor;
 
 pub use self::features::found_as_json;
 use self::patient::Patient;
-use self::routes::Rooms;
+use self::routes::{Pages, Rooms};
 use self::threads::Threads;
 use crate::config::HttpSettings;
 use crate::error::{Error, Result};
@@ -87,7 +87,7 @@ impl Drop for Server {
 
 /// What every connection needs.
 struct House {
-    router: axum::Router,
+    pages: Pages,
     tls: Option<TlsAcceptor>,
     settings: HttpSettings,
 }
@@ -115,9 +115,9 @@ pub async fn serve(
     }
     tracing::info!(%address, tls = tls.is_some(), "http listens");
     show_bounds(&metrics, settings);
-    let router = routes::router(Rooms::new(settings.clone(), tokens, metrics, door, reader));
+    let pages = Pages::new(Rooms::new(settings.clone(), tokens, metrics, door, reader));
     let (closing, closes) = watch::channel(false);
-    let house = Arc::new(House { router, tls, settings: settings.clone() });
+    let house = Arc::new(House { pages, tls, settings: settings.clone() });
     let threads = Arc::new(Threads::start()?);
     let accepting = tokio::spawn(accept(listener, house, closes, Arc::downgrade(&threads)));
     Ok(Server { address, accepting, closing, _threads: threads })
@@ -182,7 +182,8 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(stream: S, house: &House, m
         .header_read_timeout(duration(settings.head_timeout))
         .max_header_size(settings.max_head_bytes)
         .max_buf_size(BUFFER_BYTES.max(settings.max_head_bytes));
-    let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(house.router.clone()));
+    let answer = service_fn(|request| house.pages.answer(request));
+    let connection = http.serve_connection(TokioIo::new(stream), answer);
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         // A client that goes away or is too slow is its own affair.

@@ -3,14 +3,15 @@
 //! Always holds: a problem is `{"error": "..."}` with the status that says whose it is: 4xx the client's, 503 and 504
 //! the store's, 500 ours.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::{Body, BodyDataStream};
-use axum::extract::Request;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::body::Bytes;
+use axum::http::{HeaderMap, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use futures::StreamExt;
+use hyper::body::{Body, Incoming};
 use jiff::fmt::temporal::DateTimePrinter;
 use serde_json::json;
 
@@ -78,13 +79,13 @@ fn promised_bytes(head: &HeaderMap) -> Option<u64> {
 }
 
 /// The answer to a request whose head promises too long a body, if it does.
-pub(super) async fn refuse_long(request: &mut Request, limit: usize) -> Option<Problem> {
+pub(super) async fn refuse_long(request: &mut Request<Incoming>, limit: usize) -> Option<Problem> {
     if promised_bytes(request.headers()).is_none_or(|bytes| bytes <= limit as u64) {
         return None;
     }
     // One that asks before it sends needs no draining: it reads the answer first.
     if !request.headers().contains_key(header::EXPECT) {
-        drain(std::mem::take(request.body_mut()).into_data_stream()).await;
+        drain(request.body_mut()).await;
     }
     Some(too_long(limit))
 }
@@ -94,25 +95,34 @@ fn too_long(limit: usize) -> Problem {
 }
 
 /// The body, of at most `limit` bytes and within `patience`. Memory is taken as bytes come, not as they are promised.
-pub(super) async fn body(body: Body, limit: usize, patience: Duration) -> Result<Vec<u8>, Problem> {
-    let mut stream = body.into_data_stream();
-    let mut bytes = Vec::new();
+pub(super) async fn body(mut body: Incoming, limit: usize, patience: Duration) -> Result<Bytes, Problem> {
     let whole = async {
-        while let Some(part) = stream.next().await {
+        let mut bytes = Bytes::new();
+        let mut several = Vec::new();
+        while let Some(part) = part(&mut body).await {
             let part = part.map_err(|error| Some(format!("the body cannot be read to its end: {error}")))?;
-            if bytes.len() + part.len() > limit {
+            if several.len().max(bytes.len()) + part.len() > limit {
                 return Err(None);
             }
-            bytes.extend_from_slice(&part);
+            // One part is the rule, and needs no copy.
+            match bytes.is_empty() {
+                true => bytes = part,
+                false => {
+                    if several.is_empty() {
+                        several.extend_from_slice(&bytes);
+                    }
+                    several.extend_from_slice(&part);
+                }
+            }
         }
-        Ok::<(), Option<String>>(())
+        Ok::<Bytes, Option<String>>(if several.is_empty() { bytes } else { several.into() })
     };
     let outcome = tokio::time::timeout(patience, whole).await;
     match outcome {
-        Ok(Ok(())) => Ok(bytes),
+        Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(Some(broken))) => Err(Problem::mistake(broken)),
         Ok(Err(None)) => {
-            drain(stream).await;
+            drain(&mut body).await;
             Err(too_long(limit))
         }
         Err(_) => Err(Problem::new(
@@ -122,8 +132,14 @@ pub(super) async fn body(body: Body, limit: usize, patience: Duration) -> Result
     }
 }
 
-async fn drain(mut stream: BodyDataStream) {
-    let rest = async { while let Some(Ok(_)) = stream.next().await {} };
+/// The next bytes of a body; trailers are none.
+async fn part(body: &mut Incoming) -> Option<Result<Bytes, hyper::Error>> {
+    let frame = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await?;
+    Some(frame.map(|frame| frame.into_data().unwrap_or_default()))
+}
+
+async fn drain(body: &mut Incoming) {
+    let rest = async { while let Some(Ok(_)) = part(body).await {} };
     // Whoever sends for longer has had time to read.
     let _ = tokio::time::timeout(DRAIN, rest).await;
 }

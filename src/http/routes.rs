@@ -1,15 +1,17 @@
 //! The routes, what every request goes through before them, and the small pages.
 
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::body::Bytes;
-use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
-use axum::middleware::{self, Next};
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{Method, Request, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
 use axum::{Json, Router};
+use hyper::body::Incoming;
+use tower::util::ServiceExt;
 
 use super::guard::Tokens;
 use super::request::{Problem, refuse_long};
@@ -32,6 +34,8 @@ const PAGES: [&str; 9] = [
     "/docs",
     "/",
 ];
+/// Answered without the router, whose ways cost as much again as the answer to a small question.
+const FEAST: &str = PAGES[0];
 /// Pages that need no token: they say nothing of what is stored.
 const OPEN: [&str; 4] = ["/", "/docs", "/health", "/ready"];
 
@@ -85,45 +89,66 @@ impl Rooms {
     }
 }
 
-pub(super) fn router(rooms: Rooms) -> Router {
-    let rooms = Arc::new(rooms);
-    Router::new()
-        .route("/", get(async || Html(include_str!("index.html"))))
-        .route("/docs", get(async || Html(include_str!("docs.html"))))
-        .route("/openapi.json", get(described))
-        .route("/metrics", get(scrape))
-        .route("/health", get(health))
-        .route("/ready", get(ready))
-        .route("/v1/status", get(status))
-        .route("/v1/features/{entity}", get(features::by_id))
-        .route("/v1/features/{entity}/{id}", get(features::by_path))
-        .route("/get-online-features", post(feast::get_online_features))
-        .method_not_allowed_fallback(wrong_method)
-        .fallback(nowhere)
-        .layer(middleware::from_fn_with_state(Arc::clone(&rooms), within_bounds))
-        .with_state(rooms)
+/// All pages.
+pub(super) struct Pages {
+    rooms: Arc<Rooms>,
+    router: Router,
 }
 
-/// Refuses strangers and long bodies, cuts answers that take too long, and counts.
-async fn within_bounds(State(rooms): Shared, mut request: Request, next: Next) -> Response {
-    let (page, began) = (rooms.page(request.uri().path()), Instant::now());
-    let response = if !OPEN.contains(&page.name) && !rooms.tokens.admit(request.headers()) {
-        stranger()
-    } else if let Some(refused) = refuse_long(&mut request, rooms.settings.max_body_bytes).await {
-        refused.into_response()
-    } else {
-        // A body has its own bound of the same length, and is said to be late itself.
-        let patience = duration(rooms.settings.request_timeout) * 2;
-        let answered = tokio::time::timeout(patience, next.run(request)).await;
-        let late = || Problem::new(StatusCode::GATEWAY_TIMEOUT, format!("no answer within {patience:?}"));
-        answered.unwrap_or_else(|_| late().into_response())
-    };
-    page.seconds.observe_since(began);
-    match response.status() {
-        StatusCode::OK => page.good.add(1),
-        status => rooms.metrics.http_responses(page.name, status.as_str()).add(1),
+impl Pages {
+    pub(super) fn new(rooms: Rooms) -> Self {
+        let rooms = Arc::new(rooms);
+        let router = Router::new()
+            .route("/", get(async || Html(include_str!("index.html"))))
+            .route("/docs", get(async || Html(include_str!("docs.html"))))
+            .route("/openapi.json", get(described))
+            .route("/metrics", get(scrape))
+            .route("/health", get(health))
+            .route("/ready", get(ready))
+            .route("/v1/status", get(status))
+            .route("/v1/features/{entity}", get(features::by_id))
+            .route("/v1/features/{entity}/{id}", get(features::by_path))
+            .method_not_allowed_fallback(wrong_method)
+            .fallback(nowhere)
+            .with_state(Arc::clone(&rooms));
+        Self { rooms, router }
     }
-    response
+
+    /// The answer to a request: strangers and long bodies are refused, what takes too long is cut, and all is counted.
+    pub(super) async fn answer(&self, mut request: Request<Incoming>) -> Result<Response, Infallible> {
+        let rooms = self.rooms.as_ref();
+        let (page, began) = (rooms.page(request.uri().path()), Instant::now());
+        let response = if !OPEN.contains(&page.name) && !rooms.tokens.admit(request.headers()) {
+            stranger()
+        } else if let Some(refused) = refuse_long(&mut request, rooms.settings.max_body_bytes).await {
+            refused.into_response()
+        } else {
+            // A body has its own bound of the same length, and is said to be late itself.
+            let patience = duration(rooms.settings.request_timeout) * 2;
+            let answered = tokio::time::timeout(patience, self.page(page.name, request)).await;
+            let late = || Problem::new(StatusCode::GATEWAY_TIMEOUT, format!("no answer within {patience:?}"));
+            answered.unwrap_or_else(|_| late().into_response())
+        };
+        page.seconds.observe_since(began);
+        match response.status() {
+            StatusCode::OK => page.good.add(1),
+            status => rooms.metrics.http_responses(page.name, status.as_str()).add(1),
+        }
+        Ok(response)
+    }
+
+    async fn page(&self, name: &str, request: Request<Incoming>) -> Response {
+        match (name, request.method()) {
+            (FEAST, &Method::POST) => feast::get_online_features(&self.rooms, request.into_body())
+                .await
+                .unwrap_or_else(Problem::into_response),
+            (FEAST, _) => wrong_method().await.into_response(),
+            _ => {
+                let Ok(response) = self.router.clone().oneshot(request.map(Body::new)).await;
+                response
+            }
+        }
+    }
 }
 
 fn stranger() -> Response {

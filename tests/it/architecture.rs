@@ -27,7 +27,7 @@ const FLOORS: [&[&str]; 16] = [
 ];
 
 /// Each library and the only places (below `src/`) that may name it.
-const LIBRARIES: [(&str, &[&str]); 20] = [
+const LIBRARIES: [(&str, &[&str]); 21] = [
     ("rdkafka", &["source/"]),
     ("rdkafka_sys", &["source/"]),
     ("redis", &["sink/online/redis"]),
@@ -46,6 +46,7 @@ const LIBRARIES: [(&str, &[&str]); 20] = [
     ("indicatif", &["cli/"]),
     ("tracing_subscriber", &["cli/"]),
     ("anyhow", &["cli/"]),
+    ("mimalloc", &["main"]),
     ("schemars", &["topology/"]),
     ("object_store", &["lake/", "sink/offline/"]),
 ];

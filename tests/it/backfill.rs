@@ -18,7 +18,7 @@ use crate::support::log::Log;
 use crate::support::redis::free_port;
 use crate::support::running::{Live, wait_until};
 use crate::support::verify::{Case, Place};
-use crate::support::{kafka, producer};
+use crate::support::{kafka, page, producer};
 
 const PAGE: &str = include_str!("../../docs/backfill.md");
 
@@ -97,7 +97,7 @@ fn watch(url: String, keys: Vec<String>, stop: Arc<AtomicBool>) -> JoinHandle<Se
 
 /// The commands of the page, in their order.
 fn commands() -> Vec<Vec<&'static str>> {
-    let blocks = PAGE.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let blocks = page::blocks_of(PAGE, "sh").into_iter();
     blocks.flat_map(str::lines).map(|line| line.split_whitespace().skip(1).collect()).collect()
 }
 

@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use crate::support::kafka;
+use crate::support::page;
 use crate::support::redis::{RedisServer, free_port};
 
 const PAGE: &str = include_str!("../../docs/first-topology.md");
@@ -28,10 +29,7 @@ struct Block {
 /// The page's blocks: what is fenced as `sh`, and as `text` right after it.
 fn blocks() -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
-    let mut fences = PAGE.split("\n```");
-    fences.next();
-    while let (Some(fenced), _) = (fences.next(), fences.next()) {
-        let (language, text) = fenced.split_once('\n').expect("a fence has a first line");
+    for (language, text) in page::blocks(PAGE) {
         match language {
             "sh" | "sh until" => {
                 blocks.push(Block { commands: text, until: language.ends_with("until"), output: None })

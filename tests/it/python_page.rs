@@ -8,7 +8,7 @@ use kappa::source::{Codec, Record};
 use crate::first_topology::{is_shown, offer_delta_to_duckdb, python};
 use crate::support::running::{Live, free_address, is_ready, wait_until};
 use crate::support::verify::Place;
-use crate::support::{kafka, producer};
+use crate::support::{kafka, page, producer};
 
 const PAGE: &str = include_str!("../../docs/python.md");
 const SHOP: &str = include_str!("../../topologies/shop.yaml");
@@ -37,10 +37,7 @@ struct Block {
 
 fn blocks() -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
-    let mut fences = PAGE.split("\n```");
-    fences.next();
-    while let (Some(fenced), _) = (fences.next(), fences.next()) {
-        let (language, text) = fenced.split_once('\n').expect("a fence has a first line");
+    for (language, text) in page::blocks(PAGE) {
         match language {
             "text" => blocks.last_mut().expect("an output stands below a program").output = text,
             language => blocks.push(Block { language, code: text, output: "" }),

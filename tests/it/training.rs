@@ -19,6 +19,7 @@ use crate::support::generate::SHOP;
 use crate::support::kafka;
 use crate::support::log::Log;
 use crate::support::oracle::{FeatureRow, Value};
+use crate::support::page;
 use crate::support::verify::{Case, Place};
 
 const PAGE: &str = include_str!("../../docs/training.md");
@@ -215,7 +216,7 @@ fn page(place: &Place<'_>, case: &Case, asked: &[Label]) {
     std::fs::write(folder.path().join("orders.csv"), format!("customer,ordered_at\n{}", orders.collect::<String>()))
         .unwrap();
     let mut ran = 0;
-    for command in PAGE.split("```sh\n").skip(1).filter_map(|block| block.split("\n```").next()) {
+    for command in page::blocks_of(PAGE, "sh") {
         let arguments: Vec<&str> = command.split_whitespace().collect();
         assert_eq!(arguments[0], "kappa", "{command}");
         let output = place.kappa(&arguments[1..]).current_dir(folder.path()).output().unwrap();

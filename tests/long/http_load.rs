@@ -1,4 +1,5 @@
-//! A fixed HTTP client for measuring: one thread a connection, kept alive, the next request when the answer has come.
+//! A fixed HTTP client for measuring: one thread a connection, kept alive, the next request when the answer has come, or
+//! when it is due. A request that is due while the one before it is under way has waited since then.
 //!
 //! Always holds: an answer counts when it has every value that was asked for, and only then; 504 are counted apart, and
 //! anything else ends the program. Each answer is looked through for its statuses, but not parsed: the client must cost
@@ -45,9 +46,15 @@ impl Answers {
     }
 }
 
-/// Asks for so long over so many connections.
+/// Asks for so long over so many connections, as fast as the answers come.
 pub fn ask(address: &str, questions: &Questions, connections: usize, time: Duration) -> Answers {
+    paced(address, questions, connections, time, f64::INFINITY)
+}
+
+/// Asks so many requests a second, at most.
+pub fn paced(address: &str, questions: &Questions, connections: usize, time: Duration, rate: f64) -> Answers {
     let start = Barrier::new(connections);
+    let between = Duration::from_secs_f64(connections as f64 / rate);
     let per_connection: Vec<Answers> = std::thread::scope(|scope| {
         let client = |index: usize| {
             let start = &start;
@@ -56,8 +63,13 @@ pub fn ask(address: &str, questions: &Questions, connections: usize, time: Durat
                 let mut turn = index * questions.requests.len() / connections;
                 start.wait();
                 let (mut answers, began) = (Answers::default(), Instant::now());
+                // Not all at the same moment.
+                let mut due = began + between * index as u32 / connections as u32;
                 while began.elapsed() < time {
-                    one(&mut connection, questions, &mut turn, &mut answers);
+                    std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                    let since = if between.is_zero() { Instant::now() } else { due };
+                    one(&mut connection, questions, &mut turn, since, &mut answers);
+                    due += between;
                 }
                 Answers { seconds: began.elapsed().as_secs_f64(), ..answers }
             })
@@ -75,12 +87,11 @@ pub fn ask(address: &str, questions: &Questions, connections: usize, time: Durat
     all
 }
 
-fn one(connection: &mut Connection, questions: &Questions, turn: &mut usize, answers: &mut Answers) {
-    let began = Instant::now();
+fn one(connection: &mut Connection, questions: &Questions, turn: &mut usize, since: Instant, answers: &mut Answers) {
     let request = &questions.requests[*turn % questions.requests.len()];
     *turn += 1;
     let (status, body) = connection.send(request);
-    let taken = began.elapsed().as_secs_f64() * 1e3;
+    let taken = since.elapsed().as_secs_f64() * 1e3;
     let text = || String::from_utf8_lossy(&body[..body.len().min(500)]).into_owned();
     match status {
         200 => {

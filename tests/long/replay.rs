@@ -239,8 +239,12 @@ impl Load {
                         ..Record::default()
                     };
                     producer.send(&record).expect("the load is written");
+                    count.store(number + 1, Ordering::Relaxed);
+                    // Where more is asked for than can be written, the end is not.
+                    if over.load(Ordering::Relaxed) {
+                        return;
+                    }
                 }
-                count.fetch_max(due, Ordering::Relaxed);
                 std::thread::sleep(Duration::from_millis(5));
             }
         });

@@ -7,7 +7,11 @@
 //! client's and the machine's other work are in the latencies, not in the CPU. Feast is tuned: no worker is recycled, no
 //! access log, no registry refresh; with one worker and with two.
 //!
-//! Last, the same questions to a running pipeline that gets half of the records a second that it can take.
+//! The store may take 5 ms for an answer, as by default; for 100 entities it may take 50 ms, since 16 such requests at once
+//! wait for each other in Redis, which has one thread.
+//!
+//! Last, 100 and 1,000 requests a second to a running pipeline that gets an eighth, and then half, of the records a second
+//! that it can take here, beside the program that writes them.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -97,36 +101,32 @@ pub fn run(arguments: &Arguments) -> String {
     let (place, embedded) = (Place::new(&kafka), Place::new(&kafka));
     let file = place.path("served.yaml");
     std::fs::write(&file, bench::source(TOPIC) + FEATURES.trim_start_matches('\n')).expect("the topology is written");
-    let rate = fill(&place, &file, &[]);
+    fill(&place, &file, &[]);
     fill(&embedded, &file, &["--set", "online.store=embedded"]);
 
     let mut lines = Vec::new();
     let time = Duration::from_secs(arguments.seconds);
-    let kappa = [questions(1), got(), computed(), questions(100)];
-    let server = Server::kappa(&place, &["serve", &file], "Kappa, Redis");
-    server.measure(&kappa, time, &mut lines);
-    drop(server);
-    let server = Server::kappa(&embedded, &["serve", &file, "--set", "online.store=embedded"], "Kappa, embedded");
-    server.measure(&kappa, time, &mut lines);
-    drop(server);
+    let patient = ["--set", "http.read_timeout=50ms"];
+    for (place, name, store) in [(&place, "Kappa, Redis", "redis"), (&embedded, "Kappa, embedded", "embedded")] {
+        let store = format!("online.store={store}");
+        let command = ["serve", &file, "--set", &store];
+        Server::kappa(place, &command, name).measure(&[questions(1), got(), computed()], time, &mut lines);
+        Server::kappa(place, &[&command[..], &patient].concat(), name).measure(&[questions(100)], time, &mut lines);
+    }
     match arguments.feast.as_ref().filter(|python| Path::new(python).exists()) {
         Some(python) => feast(python, &place, time, &mut lines),
         None => eprintln!("without KAPPA_FEAST_PYTHON, a Python that has feast[redis], only Kappa is measured"),
     }
-    let under_load = beside_a_pipeline(&kafka, &place, &file, rate / 2.0, arguments.users, time);
+    let under_load = beside_a_pipeline(&kafka, &place, &file, arguments.users, time);
     table(&lines) + "\n" + &ratios(&lines) + "\n" + &under_load
 }
 
-/// Runs to the end of the log; records a second.
-fn fill(place: &Place<'_>, file: &str, more: &[&str]) -> f64 {
+/// Runs to the end of the log.
+fn fill(place: &Place<'_>, file: &str, more: &[&str]) {
     let mut command = place.kappa(&["run", file, "--until-caught-up", "--set", "offline.commit_interval=60s"]);
     let output = command.args(more).stderr(Stdio::inherit()).output().expect("kappa starts");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{}", output.status);
-    eprintln!("{}", said.trim());
-    let number = |at: usize| said.split(' ').nth(at).and_then(|text| text.parse::<f64>().ok());
-    // version 1: N records in S s; ...
-    number(2).zip(number(5)).map(|(records, seconds)| records / seconds).expect("the summary tells records and seconds")
+    eprintln!("{}", String::from_utf8_lossy(&output.stdout).trim());
 }
 
 fn question(rng: &mut SmallRng, entities: usize, names: &[&str]) -> Vec<u8> {
@@ -197,16 +197,21 @@ impl Server {
             for connections in [1, 16] {
                 // Connections, caches and branches warm up unmeasured.
                 http_load::ask(&self.address, questions, connections, time / 5);
-                let before = self.cpu_seconds();
-                let answers = http_load::ask(&self.address, questions, connections, time);
-                let after = self.cpu_seconds();
-                let requests = answers.taken.len() as f64 + answers.timeouts as f64;
-                let cpu = [0, 1].map(|of| (after[of] - before[of]) * 1e6 / requests);
-                let line = Line { server: self.name.clone(), what: questions.what, connections, answers, cpu };
-                eprintln!("{}", row(&line));
-                lines.push(line);
+                let ask = || http_load::ask(&self.address, questions, connections, time);
+                lines.push(self.line(questions.what, connections, ask));
             }
         }
+    }
+
+    fn line(&self, what: &'static str, connections: usize, ask: impl FnOnce() -> Answers) -> Line {
+        let before = self.cpu_seconds();
+        let answers = ask();
+        let after = self.cpu_seconds();
+        let requests = answers.taken.len() as f64 + answers.timeouts as f64;
+        let cpu = [0, 1].map(|of| (after[of] - before[of]) * 1e6 / requests);
+        let line = Line { server: self.name.clone(), what, connections, answers, cpu };
+        eprintln!("{}", row(&line));
+        line
     }
 }
 
@@ -246,28 +251,53 @@ fn feast(python: &str, place: &Place<'_>, time: Duration, lines: &mut Vec<Line>)
     }
 }
 
-/// Reads from a process that folds so many records a second meanwhile.
-fn beside_a_pipeline(kafka: &Kafka, place: &Place<'_>, file: &str, rate: f64, users: usize, time: Duration) -> String {
+/// Reads from a process that folds meanwhile: an eighth of what it can take, and half of it.
+fn beside_a_pipeline(kafka: &Kafka, place: &Place<'_>, file: &str, users: usize, time: Duration) -> String {
     let commits = ["run", file, "--set", "offline.commit_interval=60s"];
-    let server = Server::kappa(place, &commits, "Kappa, while it folds");
-    let load = Load::start(kafka, TOPIC, users, rate as u64);
-    std::thread::sleep(Duration::from_secs(3));
-    let (sent, began, mut lines) = (load.sent(), Instant::now(), Vec::new());
-    server.measure(&[questions(1)], time, &mut lines);
-    let arrived = (load.sent() - sent) as f64 / began.elapsed().as_secs_f64();
-    let lag = lag(&server.address);
-    drop(load);
+    let mut server = Server::kappa(place, &commits, "");
+    let most = most(kafka, &server, users, time);
+    let mut lines = Vec::new();
+    for share in [8.0, 2.0] {
+        while lag(&server.address) > 0 {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let load = Load::start(kafka, TOPIC, users, (most / share) as u64);
+        std::thread::sleep(Duration::from_secs(3));
+        for rate in [100.0, 1_000.0] {
+            server.name = format!("Kappa, {} records and {rate} requests a second", grouped(most / share));
+            let ask = || http_load::paced(&server.address, &questions(1), 16, time, rate);
+            lines.push(server.line("1 x 10", 16, ask));
+        }
+        eprintln!("{} records behind", lag(&server.address));
+        drop(load);
+    }
     table(&lines)
         + &format!(
-            "\nMeanwhile {} records a second, of at most {}; {lag} records behind at the end. Its CPU includes the folding.",
-            grouped(arrived),
-            grouped(rate * 2.0)
+            "\nIt can take {} records a second beside the program that writes them. CPU includes the folding.",
+            grouped(most)
         )
 }
 
+/// How many records a second it folds when there are always more, beside the program that writes them.
+fn most(kafka: &Kafka, server: &Server, users: usize, time: Duration) -> f64 {
+    let load = Load::start(kafka, TOPIC, users, 1_000_000);
+    std::thread::sleep(Duration::from_secs(2));
+    let folded = || (sum(&server.address, "kappa_records_total{"), Instant::now());
+    let (before, began) = folded();
+    std::thread::sleep(time);
+    let (after, ended) = folded();
+    drop(load);
+    (after - before) as f64 / (ended - began).as_secs_f64()
+}
+
 fn lag(address: &str) -> u64 {
+    sum(address, "kappa_lag_records{")
+}
+
+/// Of all series that begin so.
+fn sum(address: &str, name: &str) -> u64 {
     let text = client::get(address, "/metrics").expect("the process answers").body;
-    let lines = text.lines().filter(|line| line.starts_with("kappa_lag_records{"));
+    let lines = text.lines().filter(|line| line.starts_with(name));
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }
 

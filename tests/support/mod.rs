@@ -13,6 +13,7 @@ pub mod http;
 pub mod kafka;
 pub mod log;
 pub mod oracle;
+pub mod page;
 pub mod producer;
 pub mod redis;
 pub mod running;

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::future::BoxFuture;
 
 use super::text::{self, EVENT_TIME_FIELD, OnlineKey, POSITION_FIELD, RowText};
-use super::{OnlineBatch, OnlineHash, OnlineRow, OnlineStore, Position, Progress};
+use super::{OnlineBatch, OnlineHash, OnlineRows, OnlineStore, Position, Progress};
 use crate::error::{Error, Result};
 use crate::state::{Batch, Store};
 use crate::time::Millis;
@@ -87,12 +87,8 @@ impl OnlineStore for EmbeddedStore {
         self.blocking(move |inner| inner.get(&online_key))
     }
 
-    fn get_many<'a>(
-        &'a self,
-        online_keys: &'a [String],
-        fields: &'a [String],
-    ) -> BoxFuture<'a, Result<Vec<Option<OnlineRow>>>> {
-        let (online_keys, fields) = (online_keys.to_vec(), fields.to_vec());
+    fn get_many<'a>(&'a self, online_keys: &'a [String], fields: &'a [&'a str]) -> BoxFuture<'a, Result<OnlineRows>> {
+        let (online_keys, fields) = (online_keys.to_vec(), fields.iter().map(ToString::to_string).collect::<Vec<_>>());
         self.blocking(move |inner| inner.get_many(&online_keys, &fields))
     }
 
@@ -166,15 +162,18 @@ impl Inner {
         if stored.expiry <= (self.clock)() { Ok(None) } else { stored.hash().map(Some) }
     }
 
-    fn get_many(&self, online_keys: &[String], fields: &[String]) -> Result<Vec<Option<OnlineRow>>> {
+    fn get_many(&self, online_keys: &[String], fields: &[String]) -> Result<OnlineRows> {
         let keys: Vec<Vec<u8>> = online_keys.iter().map(|key| entity_key(key)).collect();
         let stored = self.store.multi_get(&keys.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
         let now = (self.clock)();
-        let row = |value: &Option<Vec<u8>>| match value.as_deref().map(Stored::read).transpose()? {
-            Some(stored) if stored.expiry > now => stored.row(fields),
-            _ => Ok(None),
-        };
-        stored.iter().map(row).collect()
+        let mut rows = OnlineRows::with_capacity(fields.len(), online_keys.len());
+        for value in &stored {
+            match value.as_deref().map(Stored::read).transpose()? {
+                Some(stored) if stored.expiry > now => stored.add(fields, &mut rows)?,
+                _ => rows.push_none(),
+            }
+        }
+        Ok(rows)
     }
 
     fn progress(&self, partition: i32) -> Result<Option<Progress>> {
@@ -248,11 +247,16 @@ impl<'a> Stored<'a> {
         Ok(self.texts()?.into_iter().map(|(name, text)| (name.to_string(), text.to_string())).collect())
     }
 
-    fn row(&self, fields: &[String]) -> Result<Option<OnlineRow>> {
+    /// Adds these fields of it.
+    fn add(&self, fields: &[String], rows: &mut OnlineRows) -> Result<()> {
         let texts = self.texts()?;
-        let event_time = find(&texts, EVENT_TIME_FIELD).and_then(|text| text.parse().ok());
-        let text = |field: &String| find(&texts, field).map(str::to_string);
-        Ok(event_time.map(|event_time| OnlineRow { event_time, texts: fields.iter().map(text).collect() }))
+        match find(&texts, EVENT_TIME_FIELD).and_then(|text| text.parse().ok()) {
+            Some(event_time) => {
+                rows.push(event_time, fields.iter().map(|field| find(&texts, field).map(str::as_bytes)))
+            }
+            None => rows.push_none(),
+        }
+        Ok(())
     }
 }
 

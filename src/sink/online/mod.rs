@@ -11,6 +11,7 @@ mod embedded;
 mod fixture;
 mod position;
 mod redis;
+mod rows;
 #[cfg(test)]
 mod suite;
 pub mod text;
@@ -25,6 +26,7 @@ pub use self::column::Column;
 pub use self::embedded::{Clock, EmbeddedStore};
 pub use self::position::Position;
 pub use self::redis::RedisStore;
+pub use self::rows::{OnlineRow, OnlineRows};
 use crate::error::Result;
 use crate::time::Millis;
 use crate::topology::{EntityPlan, SourcePlan};
@@ -51,15 +53,6 @@ pub struct OnlineBatch<'a> {
 /// `_event_time`, `_version`, `_position`.
 pub type OnlineHash = BTreeMap<String, String>;
 
-/// Some fields of a hash.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OnlineRow {
-    /// `_event_time`: what the values are as of.
-    pub event_time: Millis,
-    /// The fields that were asked for, in that order; `None` for one that the hash does not have.
-    pub texts: Vec<Option<String>>,
-}
-
 /// The port. Publishing is idempotent and never takes a value back: a repetition, a retry after a lost answer and a
 /// zombie's late write leave the newest position in place. After an error any part of the batch may have been applied.
 /// An error of kind `Unavailable` is retried by the caller; the store reconnects by itself.
@@ -70,11 +63,7 @@ pub trait OnlineStore: Send + Sync + std::fmt::Debug {
     fn get<'a>(&'a self, online_key: &'a str) -> BoxFuture<'a, Result<Option<OnlineHash>>>;
     /// These fields of many hashes, in one round trip: a row for each online key, in their order, and `None` where
     /// nothing is stored. A hash without a readable `_event_time` is not Kappa's, and as good as none.
-    fn get_many<'a>(
-        &'a self,
-        online_keys: &'a [String],
-        fields: &'a [String],
-    ) -> BoxFuture<'a, Result<Vec<Option<OnlineRow>>>>;
+    fn get_many<'a>(&'a self, online_keys: &'a [String], fields: &'a [&'a str]) -> BoxFuture<'a, Result<OnlineRows>>;
     /// Publishes how far a partition has come: (generation, next offset, watermark); never takes it back. Also the
     /// store's own watermark: written after the rows, on the same connection. A store that is found to have lost what
     /// it acknowledged keeps showing so, and nothing is written, until [`Self::check`] has named the partition.

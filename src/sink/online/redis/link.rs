@@ -19,6 +19,8 @@ use redis::{
     RedisError, RedisResult, ServerErrorKind, TlsCertificates, Value,
 };
 
+use super::direct::Direct;
+use super::reader::Connection;
 use crate::config::RedisSettings;
 use crate::error::{Error, Result};
 
@@ -81,6 +83,16 @@ impl Door {
                 client.get_multiplexed_async_connection_with_config(&config).await.map(Link::Single)
             }
             Clients::Cluster(client) => client.get_async_connection().await.map(Link::Cluster),
+        }
+    }
+
+    /// Opens a connection for reads.
+    pub(super) async fn connect_to_read(&self) -> RedisResult<Connection> {
+        match &self.client {
+            Clients::Single(client) if Direct::can_reach(client.get_connection_info()) => {
+                Direct::open(client.get_connection_info(), self.timeout).await.map(Connection::Direct)
+            }
+            _ => self.connect().await.map(Connection::Link),
         }
     }
 

@@ -10,10 +10,12 @@
 //!
 //! Offsets and generations are compared as Lua's doubles: exact below 2^53. Retrying is the caller's.
 
+mod direct;
 mod encode;
 mod feast;
 mod link;
 mod reader;
+mod resp;
 mod script;
 #[cfg(test)]
 mod tests;
@@ -24,15 +26,15 @@ use std::sync::{Mutex, PoisonError};
 
 use futures::future::BoxFuture;
 use redis::cluster_routing::Slot;
-use redis::{Cmd, Pipeline, RedisResult, Value};
+use redis::{Pipeline, RedisResult, Value};
 
 use self::encode::{Encoder, Form};
 use self::feast::FeastView;
 use self::link::{Door, Link};
 use self::reader::Reader;
 use self::script::Script;
-use super::text::{EVENT_TIME_FIELD, OnlineKey, RowText};
-use super::{OnlineBatch, OnlineHash, OnlineRow, OnlineStore, Progress};
+use super::text::{OnlineKey, RowText};
+use super::{OnlineBatch, OnlineHash, OnlineRows, OnlineStore, Progress};
 use crate::config::{RedisFormat, RedisSettings};
 use crate::error::{Error, Result};
 use crate::topology::EntityPlan;
@@ -95,7 +97,7 @@ impl RedisStore {
         let store = Self::new(door, Some(link), settings, topology);
         store.prepare().await?;
         // The first reader has little time.
-        store.reader.link().await?;
+        store.reader.connection().await?;
         Ok(store)
     }
 
@@ -231,54 +233,19 @@ impl RedisStore {
         })
     }
 
-    /// Once more when the connection had ended: the server may have been restarted, and to read twice is harmless.
     async fn read(&self, online_key: &str) -> Result<Option<OnlineHash>> {
         if let Some(refused) = self.refuse_to_read() {
             return Err(refused);
         }
-        match self.read_once(online_key).await {
-            Err(error) if error.kind() == crate::error::ErrorKind::Unavailable => self.read_once(online_key).await,
-            outcome => outcome,
-        }
+        Ok(Some(self.reader.hash(online_key).await?).filter(|hash| !hash.is_empty()))
     }
 
-    async fn read_once(&self, online_key: &str) -> Result<Option<OnlineHash>> {
-        let mut link = self.reader.link().await?;
-        let read = async {
-            Ok(redis::from_redis_value::<OnlineHash>(link.command(redis::cmd("HGETALL").arg(online_key)).await?)?)
-        };
-        let outcome: RedisResult<OnlineHash> = read.await;
-        let hash = self.reader.settle(outcome)?;
-        Ok(Some(hash).filter(|hash| !hash.is_empty()))
-    }
-
-    async fn read_many(&self, online_keys: &[String], fields: &[String]) -> Result<Vec<Option<OnlineRow>>> {
-        if let Some(refused) = self.refuse_to_read() {
-            return Err(refused);
+    async fn read_many(&self, online_keys: &[String], fields: &[&str]) -> Result<OnlineRows> {
+        match self.refuse_to_read() {
+            Some(refused) => Err(refused),
+            None if online_keys.is_empty() => Ok(OnlineRows::default()),
+            None => self.reader.rows(online_keys, fields).await,
         }
-        if online_keys.is_empty() {
-            return Ok(Vec::new());
-        }
-        let size = 32 + fields.iter().map(|field| field.len() + 8).sum::<usize>();
-        let mut calls = Pipeline::with_capacity(online_keys.len());
-        for online_key in online_keys {
-            let mut call = Cmd::with_capacity(fields.len() + 3, size + online_key.len());
-            call.arg("HMGET").arg(online_key).arg(EVENT_TIME_FIELD);
-            fields.iter().for_each(|field| {
-                call.arg(field);
-            });
-            calls.add_command(call);
-        }
-        let answers = match self.answers(&calls).await {
-            Err(error) if error.kind() == crate::error::ErrorKind::Unavailable => self.answers(&calls).await,
-            outcome => outcome,
-        };
-        Ok(answers?.into_iter().map(row).collect())
-    }
-
-    async fn answers(&self, calls: &Pipeline) -> Result<Vec<Value>> {
-        let mut link = self.reader.link().await?;
-        self.reader.settle(link.answers(calls).await)
     }
 
     async fn advance(&self, partition: i32, progress: Progress) -> Result<()> {
@@ -359,11 +326,7 @@ impl OnlineStore for RedisStore {
         Box::pin(self.read(online_key))
     }
 
-    fn get_many<'a>(
-        &'a self,
-        online_keys: &'a [String],
-        fields: &'a [String],
-    ) -> BoxFuture<'a, Result<Vec<Option<OnlineRow>>>> {
+    fn get_many<'a>(&'a self, online_keys: &'a [String], fields: &'a [&'a str]) -> BoxFuture<'a, Result<OnlineRows>> {
         Box::pin(self.read_many(online_keys, fields))
     }
 
@@ -381,19 +344,6 @@ impl OnlineStore for RedisStore {
     fn check<'a>(&'a self, expected: &'a [(i32, Progress)]) -> BoxFuture<'a, Result<Vec<i32>>> {
         Box::pin(self.find_lost(expected))
     }
-}
-
-/// A row of an `HMGET` whose first field is the event time.
-fn row(answer: Value) -> Option<OnlineRow> {
-    let Value::Array(values) = answer else { return None };
-    let mut texts = values.into_iter().map(text);
-    let event_time = texts.next()??.parse().ok()?;
-    Some(OnlineRow { event_time, texts: texts.collect() })
-}
-
-fn text(value: Value) -> Option<String> {
-    let Value::BulkString(bytes) = value else { return None };
-    Some(String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
 }
 
 /// Where the progress of a topology's partitions is kept.

@@ -1,19 +1,26 @@
-//! The connection that readers share: opened by whoever comes first, and whole whether or not they wait for it.
+//! What readers ask of Redis, and the connection that they share: opened by whoever comes first, and whole whether or
+//! not they wait for it.
 //!
 //! Always holds: each runtime has a connection of its own, whose answers wake nobody elsewhere. At most one is being
 //! opened in it, on a task of its own, so that a reader who gives up (its time is short) leaves it to the next one.
-//! Readers never wait behind a batch that is written.
+//! Readers never wait behind a batch that is written. What finds its connection ended is asked once more: the server may
+//! have been restarted, and to read twice is harmless.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
-use redis::RedisResult;
+use redis::{Cmd, Pipeline, RedisResult, Value};
 use tokio::runtime::{Handle, Id};
 
+use super::super::OnlineHash;
+use super::super::rows::OnlineRows;
+use super::super::text::EVENT_TIME_FIELD;
+use super::direct::Direct;
 use super::link::{Door, Link, is_lost};
-use crate::error::{Error, Result};
+use super::resp;
+use crate::error::{Error, ErrorKind, Result};
 
 pub(super) struct Reader {
     door: Door,
@@ -26,7 +33,16 @@ type States = HashMap<Id, State>;
 enum State {
     /// Ends when the task that opens it has set the state anew.
     Opening(Shared<BoxFuture<'static, Result<()>>>),
-    Open(Link),
+    Open(Connection),
+}
+
+/// An open connection; clones share it.
+#[derive(Clone)]
+pub(super) enum Connection {
+    /// To one server over plain TCP.
+    Direct(Direct),
+    /// To a cluster, or over TLS.
+    Link(Link),
 }
 
 fn lock(states: &Mutex<States>) -> MutexGuard<'_, States> {
@@ -39,14 +55,32 @@ impl Reader {
         Self { door, states: Arc::default() }
     }
 
+    /// The hash under an online key; empty when there is none.
+    pub(super) async fn hash(&self, online_key: &str) -> Result<OnlineHash> {
+        let read = async || self.settle(self.connection().await?.hash(online_key).await);
+        match read().await {
+            Err(error) if error.kind() == ErrorKind::Unavailable => read().await,
+            outcome => outcome,
+        }
+    }
+
+    /// These fields of many hashes.
+    pub(super) async fn rows(&self, online_keys: &[String], fields: &[&str]) -> Result<OnlineRows> {
+        let read = async || self.settle(self.connection().await?.rows(online_keys, fields).await);
+        match read().await {
+            Err(error) if error.kind() == ErrorKind::Unavailable => read().await,
+            outcome => outcome,
+        }
+    }
+
     /// The connection, opened if there is none.
-    pub(super) async fn link(&self) -> Result<Link> {
+    pub(super) async fn connection(&self) -> Result<Connection> {
         let here = Handle::current().id();
         loop {
             let opening = {
                 let mut states = lock(&self.states);
                 match states.get(&here) {
-                    Some(State::Open(link)) => return Ok(link.clone()),
+                    Some(State::Open(connection)) => return Ok(connection.clone()),
                     Some(State::Opening(opening)) => opening.clone(),
                     None => {
                         let opening = self.open(here);
@@ -62,11 +96,11 @@ impl Reader {
     fn open(&self, here: Id) -> Shared<BoxFuture<'static, Result<()>>> {
         let (door, states) = (self.door.clone(), Arc::clone(&self.states));
         let opening = tokio::spawn(async move {
-            let opened = door.connect().await;
+            let opened = door.connect_to_read().await;
             let mut states = lock(&states);
             match opened {
-                Ok(link) => {
-                    states.insert(here, State::Open(link));
+                Ok(connection) => {
+                    states.insert(here, State::Open(connection));
                     Ok(())
                 }
                 Err(e) => {
@@ -82,7 +116,7 @@ impl Reader {
     }
 
     /// The outcome of what was asked; a connection that cannot be trusted any more is thrown away.
-    pub(super) fn settle<T>(&self, outcome: RedisResult<T>) -> Result<T> {
+    fn settle<T>(&self, outcome: RedisResult<T>) -> Result<T> {
         outcome.map_err(|e| {
             if is_lost(&e) {
                 lock(&self.states).remove(&Handle::current().id());
@@ -90,4 +124,94 @@ impl Reader {
             self.door.unread(&e)
         })
     }
+}
+
+impl Connection {
+    async fn hash(self, online_key: &str) -> RedisResult<OnlineHash> {
+        match self {
+            Self::Direct(direct) => {
+                let mut call = Vec::new();
+                resp::call(&mut call, 2);
+                resp::text(&mut call, b"HGETALL");
+                resp::text(&mut call, online_key.as_bytes());
+                let answers = direct.ask(call, 1, 0).await?;
+                let mut texts =
+                    answers.texts().map(|text| String::from_utf8_lossy(text.unwrap_or_default()).into_owned());
+                Ok(std::iter::from_fn(|| texts.next().zip(texts.next())).collect())
+            }
+            Self::Link(mut link) => {
+                Ok(redis::from_redis_value(link.command(redis::cmd("HGETALL").arg(online_key)).await?)?)
+            }
+        }
+    }
+
+    async fn rows(self, online_keys: &[String], fields: &[&str]) -> RedisResult<OnlineRows> {
+        let mut rows = OnlineRows::with_capacity(fields.len(), online_keys.len());
+        match self {
+            Self::Direct(direct) => {
+                let answers = direct
+                    .ask(calls(online_keys, fields), online_keys.len(), online_keys.len() * (1 + fields.len()))
+                    .await?;
+                let mut texts = answers.texts();
+                for _ in online_keys {
+                    add(&mut rows, texts.by_ref().take(1 + fields.len()));
+                }
+            }
+            Self::Link(mut link) => {
+                for answer in link.answers(&pipeline(online_keys, fields)).await? {
+                    let Value::Array(values) = answer else {
+                        rows.push_none();
+                        continue;
+                    };
+                    let text = values.iter().map(|value| match value {
+                        Value::BulkString(bytes) => Some(bytes.as_slice()),
+                        _ => None,
+                    });
+                    add(&mut rows, text);
+                }
+            }
+        }
+        Ok(rows)
+    }
+}
+
+/// Adds an `HMGET` whose first field is the event time.
+fn add<'t>(rows: &mut OnlineRows, mut texts: impl Iterator<Item = Option<&'t [u8]>>) {
+    let event_time = texts.next().flatten().and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
+    match event_time {
+        Some(event_time) => rows.push(event_time, texts),
+        None => {
+            // The rest of it is not ours either.
+            texts.for_each(drop);
+            rows.push_none();
+        }
+    }
+}
+
+/// An `HMGET` of each key, as bytes: what follows the key is the same for all.
+fn calls(online_keys: &[String], fields: &[&str]) -> Vec<u8> {
+    let (mut head, mut tail) = (Vec::new(), Vec::new());
+    resp::call(&mut head, 3 + fields.len());
+    resp::text(&mut head, b"HMGET");
+    resp::text(&mut tail, EVENT_TIME_FIELD.as_bytes());
+    fields.iter().for_each(|field| resp::text(&mut tail, field.as_bytes()));
+    let keys: usize = online_keys.iter().map(|key| key.len() + 16).sum();
+    let mut out = Vec::with_capacity(online_keys.len() * (head.len() + tail.len()) + keys);
+    for online_key in online_keys {
+        out.extend_from_slice(&head);
+        resp::text(&mut out, online_key.as_bytes());
+        out.extend_from_slice(&tail);
+    }
+    out
+}
+
+/// The same as the client's own calls.
+fn pipeline(online_keys: &[String], fields: &[&str]) -> Pipeline {
+    let mut calls = Pipeline::with_capacity(online_keys.len());
+    for online_key in online_keys {
+        let mut call = Cmd::new();
+        call.arg("HMGET").arg(online_key).arg(EVENT_TIME_FIELD).arg(fields);
+        calls.add_command(call);
+    }
+    calls
 }

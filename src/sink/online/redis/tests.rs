@@ -142,8 +142,8 @@ async fn a_user_who_may_only_read_reads_from_a_server_that_takes_no_rows() {
         RedisSettings { username: Some("model".into()), password: Some("secret".into()), ..settings(&server.url()) };
     let reader = RedisStore::to_read(&model, "shop").unwrap();
     assert_eq!(count(&reader, "a").await.as_deref(), Some("1"));
-    let read = reader.get_many(&["t:a".to_string()], &["count".to_string()]).await.unwrap();
-    assert_eq!(read[0].as_ref().unwrap().texts, [Some("1".to_string())]);
+    let read = reader.get_many(&["t:a".to_string()], &["count"]).await.unwrap();
+    assert_eq!(read.get(0).unwrap().text(0), Some("1"));
     let e = reader.get("other:a").await.unwrap_err();
     assert_eq!(e.kind(), crate::error::ErrorKind::Configuration, "{e}");
 }
@@ -156,7 +156,8 @@ async fn a_reader_finds_a_server_that_was_away() {
     let e = store.get_many(&["t:a".to_string()], &[]).await.unwrap_err();
     assert!(e.kind() == crate::error::ErrorKind::Unavailable && e.to_string().contains("does not answer"), "{e}");
     server.start_again();
-    assert_eq!(store.get_many(&["t:a".to_string()], &[]).await.unwrap(), [None]);
+    let read = store.get_many(&["t:a".to_string()], &[]).await.unwrap();
+    assert!(read.len() == 1 && read.get(0).is_none());
     server.start_again();
     // The first call may still find the old connection; it is thrown away then.
     let _ = store.get("t:a").await;

@@ -9,7 +9,7 @@ use prost::Message;
 use super::super::super::fixture::{Row, entity, rows, source};
 use super::super::super::suite::{FIRST, From, conforms, progress, put};
 use super::super::super::text::{EVENT_TIME_FIELD, POSITION_FIELD, RowText, VERSION_FIELD};
-use super::super::super::{OnlineBatch, OnlineHash, OnlineRow, OnlineStore, Progress};
+use super::super::super::{OnlineBatch, OnlineHash, OnlineRows, OnlineStore, Progress};
 use super::super::RedisStore;
 use super::super::tests::server::RedisServer;
 use super::super::tests::{settings, sleep};
@@ -122,7 +122,7 @@ impl AsFeast {
         let (source, entity) = (source(), entity());
         let mut key = Vec::new();
         FeastView::new("shop", &source, &entity).write_key(online_key.strip_prefix("t:").unwrap(), &mut key).unwrap();
-        let answer = self.store.reader.link().await.unwrap().command(redis::cmd("HGETALL").arg(key)).await.unwrap();
+        let answer = self.store.door.connect().await.unwrap().command(redis::cmd("HGETALL").arg(key)).await.unwrap();
         redis::from_redis_value(answer).unwrap()
     }
 
@@ -156,18 +156,17 @@ impl OnlineStore for AsFeast {
         Box::pin(async move { Ok(self.hash(online_key).await) })
     }
 
-    fn get_many<'a>(
-        &'a self,
-        online_keys: &'a [String],
-        fields: &'a [String],
-    ) -> BoxFuture<'a, Result<Vec<Option<OnlineRow>>>> {
+    fn get_many<'a>(&'a self, online_keys: &'a [String], fields: &'a [&'a str]) -> BoxFuture<'a, Result<OnlineRows>> {
         Box::pin(async move {
-            let mut rows = Vec::new();
+            let mut rows = OnlineRows::with_capacity(fields.len(), online_keys.len());
             for key in online_keys {
-                rows.push(self.hash(key).await.map(|hash| OnlineRow {
-                    event_time: hash[EVENT_TIME_FIELD].parse().unwrap(),
-                    texts: fields.iter().map(|field| hash.get(field).cloned()).collect(),
-                }));
+                match self.hash(key).await {
+                    Some(hash) => {
+                        let texts = fields.iter().map(|field| hash.get(*field).map(String::as_bytes));
+                        rows.push(hash[EVENT_TIME_FIELD].parse().unwrap(), texts);
+                    }
+                    None => rows.push_none(),
+                }
             }
             Ok(rows)
         })
@@ -227,7 +226,7 @@ async fn views_with_the_same_join_keys_share_a_hash_and_keep_their_own_positions
         FeastView::new("shop", &source(), &entity()).write_key("c", &mut key).unwrap();
         redis::cmd(command).arg(key).arg("_ts:theirs").arg("x").to_owned()
     };
-    feast.store.reader.link().await.unwrap().command(&theirs("HSET")).await.unwrap();
+    feast.store.door.connect().await.unwrap().command(&theirs("HSET")).await.unwrap();
     put(&feast, &short, FIRST, &[Row::empty("c", 7)]).await.unwrap();
     sleep(300).await;
     assert!(feast.fields("t:c").await.contains_key(b"_ts:user".as_slice()));
@@ -247,7 +246,7 @@ async fn a_view_that_feast_has_removed_is_written_again() {
     view.fields().iter().for_each(|field| {
         call.arg(field.as_slice());
     });
-    feast.store.reader.link().await.unwrap().command(&call).await.unwrap();
+    feast.store.door.connect().await.unwrap().command(&call).await.unwrap();
     put(&feast, &entity, FIRST, &[Row::full("a", 5)]).await.unwrap();
     assert_eq!(feast.hash("t:a").await.unwrap()["count"], "5");
 }
