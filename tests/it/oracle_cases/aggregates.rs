@@ -198,6 +198,16 @@ fn an_out_of_order_record_decays_from_its_own_time_and_only_inside_the_window() 
 }
 
 #[test]
+fn a_large_value_is_still_there_when_its_weight_is_too_small_for_a_double() {
+    // 2^1000, and 2^(1000 - 1200).
+    check(
+        &topology("", "s: {sum: p, half_life: 1ms, window: lifetime}"),
+        &["@0 u=a p=1.0715086071862673e301 ts=0", "@1200 u=a ts=1200", "@1201 u=a p=0 ts=1201"],
+        &["0.0 #0 0:a T=0 known=0 [1.0715086071862673e301]", "2.0 #1 0:a T=1201 known=1201 [3.111507638930571e-61]"],
+    );
+}
+
+#[test]
 fn an_average_of_what_is_long_gone_does_not_divide_by_zero() {
     check(
         &topology("", "a: {avg: p, half_life: 1ms, window: lifetime}\nc: {count: '*', window: lifetime}"),

@@ -144,15 +144,20 @@ fn sum_of_decimals(values: &[&Value], scale: u8, average: bool) -> Value {
 fn decayed(feature: &Feature, inputs: &[Input], at: i64, half_life: i64) -> (Value, f64) {
     let average = feature.aggregate == Aggregate::Avg;
     let from = if average { inputs[inputs.len() - 1].time } else { at };
-    // The others weigh nothing that a double could hold.
-    let inputs = &inputs[inputs.partition_point(|input| (from - input.time) / half_life > 1_080)..];
-    let weights: Vec<f64> =
-        inputs.iter().map(|input| f64::exp2(-((from - input.time) as f64) / half_life as f64)).collect();
+    // Of the others even the largest double leaves nothing.
+    let inputs = &inputs[inputs.partition_point(|input| (from - input.time) / half_life > 2_200)..];
+    // In steps: a weight may be too small for a double where what it leaves of a large input is not.
+    let weighed = |input: &Input, value: f64| {
+        let (whole, rest) = ((from - input.time) / half_life, (from - input.time) % half_life);
+        let steps = [-rest as f64 / half_life as f64, -(whole / 2) as f64, -(whole - whole / 2) as f64];
+        steps.into_iter().fold(value, |value, step| value * f64::exp2(step))
+    };
+    let weights: Vec<f64> = inputs.iter().map(|input| weighed(input, 1.0)).collect();
     if feature.aggregate == Aggregate::Count {
         return (exact_sum(&weights).map_or(Value::Null, Value::Double), 0.0);
     }
-    let weighed = inputs.iter().zip(&weights);
-    let parts: Vec<f64> = weighed.map(|(input, weight)| input.value.number().expect("a number") * weight).collect();
+    let part = |input: &Input| weighed(input, input.value.number().expect("a number"));
+    let parts: Vec<f64> = inputs.iter().map(part).collect();
     let divisor = if average { exact_sum(&weights).expect("as many as inputs at most") } else { 1.0 };
     let slack = parts.iter().map(|part| part.abs()).sum::<f64>() * 1e-12 / divisor;
     (exact_sum(&parts).map_or(Value::Null, |sum| Value::Double(sum / divisor + 0.0)), slack)
