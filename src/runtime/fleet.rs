@@ -48,7 +48,6 @@ pub struct Fleet {
     metrics: Metrics,
     failed: BTreeMap<u32, Failed>,
     rounds: BTreeMap<u32, Round>,
-    rates: BTreeMap<u32, (Instant, u64)>,
     looked: Instant,
     shown: Instant,
     /// What the last version here that was ended had done.
@@ -114,7 +113,6 @@ impl Fleet {
             metrics,
             failed: BTreeMap::new(),
             rounds: BTreeMap::new(),
-            rates: BTreeMap::new(),
             looked: now,
             shown: now,
             ended: None,
@@ -456,11 +454,8 @@ impl Fleet {
     }
 
     fn show(&mut self) {
-        for (number, pipeline) in &self.pipelines {
-            let (now, records) = (Instant::now(), pipeline.shared.records());
-            let (since, before) = self.rates.insert(*number, (now, records)).unwrap_or((now, records));
-            let seconds = now.duration_since(since).as_secs_f64();
-            let rate = if seconds > 0.0 { (records - before) as f64 / seconds } else { 0.0 };
+        for (number, pipeline) in &mut self.pipelines {
+            let rate = pipeline.rate();
             let (done, total) = pipeline.shared.progress();
             let progress = if total == 0 { 1.0 } else { done as f64 / total as f64 };
             let seen = VersionSeen { lag: pipeline.shared.lag(), progress, rate };

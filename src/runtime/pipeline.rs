@@ -88,6 +88,8 @@ pub struct Pipeline {
     sinks: Vec<JoinHandle<()>>,
     outboxes: Vec<Arc<Outbox>>,
     stores: BTreeMap<i32, Arc<RocksStore>>,
+    /// When, and at how many records, its rate was told last.
+    told: (Instant, u64),
     _claim: Held,
 }
 
@@ -193,6 +195,14 @@ fn starts(source: &KafkaSource, log: &[PartitionInfo], start: &ReplayFrom) -> Re
 }
 
 impl Pipeline {
+    /// Records a second since this was asked last.
+    pub fn rate(&mut self) -> f64 {
+        let (now, records) = (Instant::now(), self.shared.records());
+        let (since, before) = std::mem::replace(&mut self.told, (now, records));
+        let seconds = now.duration_since(since).as_secs_f64();
+        if seconds > 0.0 { (records - before) as f64 / seconds } else { 0.0 }
+    }
+
     /// Opens the state, and starts the threads.
     ///
     /// # Errors
@@ -298,6 +308,7 @@ impl Pipeline {
             sinks,
             outboxes,
             stores,
+            told: (Instant::now(), 0),
             _claim: claim,
         })
     }
