@@ -47,6 +47,10 @@ pub enum Job {
 const BUDGET: u64 = 128 << 20;
 /// How often a partition that is far behind is published: nobody reads the past, and rows coalesce meanwhile.
 const BACKLOG_INTERVAL: Duration = Duration::from_secs(2);
+/// The longest pause between two rounds of writing, while something waits.
+const LONGEST_REST: Duration = Duration::from_millis(20);
+/// The share of an outbox's bytes from which on nothing is put off.
+const FULL: f64 = 0.5;
 /// How often the store is asked whether it still has what it acknowledged.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -123,10 +127,15 @@ impl Publisher {
                 idle = false;
             }
             self.check().await?;
+            let began = Instant::now();
+            let mut published = false;
             for outbox in self.outboxes.clone() {
-                idle &= !self.publish_pending(&outbox).await?;
+                published |= self.publish_pending(&outbox).await?;
             }
-            if !idle {
+            if published {
+                self.rest(began.elapsed()).await;
+            }
+            if published || !idle {
                 continue;
             }
             if self.draining.borrow().finish {
@@ -140,6 +149,18 @@ impl Publisher {
                 () = grown => {}
                 _ = self.draining.changed() => {}
                 () = tokio::time::sleep(Duration::from_millis(200)) => {}
+            }
+        }
+    }
+
+    /// Leaves the store to its readers for as long as it was written to, but not for long, and not when rows pile up. What
+    /// comes meanwhile is written in fewer calls, and of each entity only the newest row: under load that costs less than
+    /// writing at once.
+    async fn rest(&mut self, worked: Duration) {
+        if self.outboxes.iter().all(|outbox| outbox.pressure(Cursor::Online) < FULL) && !self.draining.borrow().finish {
+            tokio::select! {
+                () = tokio::time::sleep(worked.min(LONGEST_REST)) => {}
+                _ = self.draining.changed() => {}
             }
         }
     }
@@ -280,7 +301,7 @@ impl Publisher {
         }
         let behind = !self.shared.partition(partition).caught_up;
         let rested = lane.last.is_none_or(|last| last.elapsed() >= BACKLOG_INTERVAL);
-        if behind && !rested && outbox.pressure(Cursor::Online) < 0.5 && !self.draining.borrow().finish {
+        if behind && !rested && outbox.pressure(Cursor::Online) < FULL && !self.draining.borrow().finish {
             return Ok(false);
         }
         let epochs = outbox.read(lane.sent, BUDGET)?;

@@ -1,7 +1,7 @@
 //! A worker thread: decodes, folds and commits the tasks of its partitions.
 //!
-//! An epoch ends when the queue is empty (at most every `epoch.interval`), when it is full, or a second after its
-//! first record under a backlog, so that no load hides a row for long.
+//! An epoch ends when the queue is empty (at most every `epoch.interval`, and less often where that costs much), when it
+//! is full, or a second after its first record under a backlog, so that no load hides a row for long.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,6 +28,9 @@ use crate::topology::Plan;
 
 /// The longest that an epoch may last under a backlog.
 const LONGEST_EPOCH: Duration = Duration::from_secs(1);
+/// An epoch is not ended early before it has lasted so many times as long as it took to end the one before: on a machine
+/// that is short of time, or on a slow disk, epochs become fewer rather than records late.
+const EPOCH_SHARE: u32 = 4;
 /// Entities that are refreshed or published in one page.
 const PAGE: usize = 4_096;
 
@@ -53,6 +56,8 @@ pub struct Running {
     caught_up: bool,
     epoch_began: Option<Instant>,
     last_epoch: Instant,
+    /// How long it took to end.
+    epoch_cost: Duration,
     epoch_records: usize,
     watermark: Option<Millis>,
     watermark_moved: Instant,
@@ -91,6 +96,7 @@ impl Running {
             caught_up: false,
             epoch_began: None,
             last_epoch: now,
+            epoch_cost: Duration::ZERO,
             epoch_records: 0,
             watermark_moved: now,
             refreshed: now,
@@ -166,7 +172,9 @@ impl Worker {
                 Ok(command) => Some(command),
                 Err(_) => {
                     // The queue is empty: what is folded becomes visible now.
-                    self.end_epochs(|running| running.last_epoch.elapsed() >= interval)?;
+                    self.end_epochs(|running| {
+                        running.last_epoch.elapsed() >= interval.max(running.epoch_cost * EPOCH_SHARE)
+                    })?;
                     match commands.recv_timeout(interval) {
                         Ok(command) => Some(command),
                         Err(RecvTimeoutError::Timeout) => None,
@@ -326,8 +334,9 @@ fn end_epoch(running: &mut Running, shared: &Shared, metrics: &Metrics, entities
     while !running.outbox.wait_for_room(Duration::from_millis(200)) && !shared.stopping() {
         measure_on_time(running, shared);
     }
-    let began = running.epoch_began.take();
+    let (began, ending) = (running.epoch_began.take(), Instant::now());
     let epoch = running.task.end_epoch()?;
+    running.epoch_cost = ending.elapsed();
     count_rows(&epoch, entities);
     count_tally(running, entities);
     running.outbox.push(epoch);
