@@ -2,8 +2,7 @@
 //!
 //! Always holds: a value that is present has a text as the store writes it, and no other has one.
 
-use super::parse;
-use crate::sink::online::{OnlineRow, OnlineRows};
+use crate::sink::online::{OnlineRow, OnlineRows, quoted};
 use crate::time::Millis;
 use crate::topology::{OutputType, ValueType};
 
@@ -44,43 +43,104 @@ pub struct Cell<'a> {
 
 /// The answer to one question.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Answer<'r> {
     /// What every value is as of that has a clock in it.
     pub now: Millis,
-    /// Of each id asked for, where it is in `rows`.
-    pub(super) at: Vec<usize>,
+    /// Of each id asked for, where it is in `rows`; `None` when each is where it was asked for.
+    pub(super) at: Option<Vec<usize>>,
     pub(super) rows: OnlineRows,
     /// Of everything that was asked for, in order.
-    pub(super) sources: Vec<Source>,
-    /// Row after row, one of each source; of a row that is not there, not found.
-    pub(super) statuses: Vec<Status>,
+    pub(super) sources: Vec<Source<'r>>,
     /// The fields of version and position, where they were asked for.
     pub(super) origin: Option<[usize; 2]>,
 }
 
-/// Where the texts of something that was asked for are.
+/// Where the values of something that was asked for are.
 #[derive(Debug)]
-pub(super) enum Source {
+pub(super) struct Source<'r> {
+    pub ty: &'r OutputType,
+    /// Tells whether a stored text is a value of the type.
+    pub is_value: fn(&str, &OutputType) -> bool,
+    /// Rows of before are too old.
+    pub oldest: Millis,
+    pub texts: Texts,
+}
+
+#[derive(Debug)]
+pub(super) enum Texts {
     /// A field of the rows.
     Stored(usize),
-    /// Computed: of each row.
-    Computed(Vec<Option<String>>),
+    /// Computed, of each row; and from which field, if it is from one.
+    Computed(Vec<Option<String>>, Option<usize>),
+}
+
+/// One thing that was asked for, of all ids.
+#[derive(Debug, Clone, Copy)]
+pub struct AnswerColumn<'a> {
+    answer: &'a Answer<'a>,
+    source: &'a Source<'a>,
 }
 
 /// What was found of an entity.
 #[derive(Debug, Clone, Copy)]
 pub struct Found<'a> {
-    answer: &'a Answer,
+    answer: &'a Answer<'a>,
     row: OnlineRow<'a>,
     index: usize,
 }
 
-impl Answer {
+impl<'r> Answer<'r> {
     /// What was found of the id at this place of the question; `None`: nothing is stored.
     #[inline]
-    pub fn get(&self, index: usize) -> Option<Found<'_>> {
-        let index = self.at[index];
+    pub fn get<'a>(&'a self, index: usize) -> Option<Found<'a>>
+    where
+        'r: 'a,
+    {
+        let index = self.row(index);
         self.rows.get(index).map(|row| Found { answer: self, row, index })
+    }
+
+    /// One thing, by its place among what was asked for.
+    #[inline]
+    pub fn column(&self, place: usize) -> AnswerColumn<'_> {
+        AnswerColumn { answer: self, source: &self.sources[place] }
+    }
+
+    #[inline]
+    fn row(&self, index: usize) -> usize {
+        self.at.as_ref().map_or(index, |at| at[index])
+    }
+}
+
+impl<'a> AnswerColumn<'a> {
+    /// Its value for the id at this place of the question.
+    #[inline]
+    pub fn cell(self, index: usize) -> Cell<'a> {
+        self.of_row(self.answer.row(index))
+    }
+
+    #[inline]
+    fn of_row(self, row: usize) -> Cell<'a> {
+        let Source { ty, is_value, oldest, texts } = self.source;
+        let rows = &self.answer.rows;
+        let found = match (rows.event_time(row), texts) {
+            (None, _) => Err(Status::NotFound),
+            (Some(event_time), _) if event_time < *oldest => Err(Status::OutsideMaxAge),
+            (_, Texts::Stored(field)) => match rows.text(row, *field) {
+                Some(text) if is_value(text, ty) => Ok(text),
+                Some(_) => Err(Status::Invalid),
+                None => Err(Status::NullValue),
+            },
+            (_, Texts::Computed(texts, stored)) => {
+                // There is something to compute it from, and it is none of its type.
+                let is_stored = || stored.is_some_and(|field| rows.text(row, field).is_some());
+                texts[row].as_deref().ok_or_else(|| if is_stored() { Status::Invalid } else { Status::NullValue })
+            }
+        };
+        match found {
+            Ok(text) => Cell { status: Status::Present, text: Some(text) },
+            Err(status) => Cell { status, text: None },
+        }
     }
 }
 
@@ -101,41 +161,9 @@ impl<'a> Found<'a> {
         self.row.text(self.answer.origin?[1])
     }
 
-    /// A value, by its place among what was asked for.
-    #[inline]
-    pub fn cell(self, place: usize) -> Cell<'a> {
-        let status = self.answer.statuses[self.index * self.answer.sources.len() + place];
-        let text = match &self.answer.sources[place] {
-            _ if status != Status::Present => None,
-            Source::Stored(field) => self.row.text(*field),
-            Source::Computed(texts) => texts[self.index].as_deref(),
-        };
-        Cell { status, text }
-    }
-
     /// All values, as they were asked for.
     pub fn cells(self) -> impl ExactSizeIterator<Item = Cell<'a>> {
-        (0..self.answer.sources.len()).map(move |place| self.cell(place))
-    }
-}
-
-impl Status {
-    /// Of a value as it is stored, if that is one of its type.
-    pub(super) fn of_stored(text: Option<&str>, ty: &OutputType) -> Self {
-        match text {
-            Some(text) if parse::is_value(text, ty) => Self::Present,
-            Some(_) => Self::Invalid,
-            None => Self::NullValue,
-        }
-    }
-
-    /// Of a computed value.
-    pub(super) fn of_computed(has_text: bool, is_stored: bool) -> Self {
-        match (has_text, is_stored) {
-            (true, _) => Self::Present,
-            (false, true) => Self::Invalid,
-            (false, false) => Self::NullValue,
-        }
+        (0..self.answer.sources.len()).map(move |place| self.answer.column(place).of_row(self.index))
     }
 }
 
@@ -144,10 +172,7 @@ impl Cell<'_> {
     pub fn write_json(&self, ty: &OutputType, out: &mut Vec<u8>) {
         match (self.text, ty) {
             (None, _) => out.extend_from_slice(b"null"),
-            // Text always has a JSON form, and memory takes all that is written.
-            (Some(text), OutputType::Scalar(ValueType::String)) => {
-                serde_json::to_writer(out, text).expect("text is written to memory as JSON");
-            }
+            (Some(text), OutputType::Scalar(ValueType::String)) => quoted(text, out),
             (Some(text), _) => out.extend_from_slice(text.as_bytes()),
         }
     }

@@ -18,7 +18,7 @@ mod parse;
 mod tests;
 pub mod training;
 
-pub use answer::{Answer, Cell, Found, Status};
+pub use answer::{Answer, AnswerColumn, Cell, Found, Status};
 pub use clock::{Needed, at_clock};
 pub use key::id_of;
 pub use materialize::{Filled, Materializer};

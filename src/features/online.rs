@@ -12,7 +12,7 @@ use std::time::Duration;
 use arrow::array::{ArrayRef, new_null_array};
 use hashbrown::HashMap;
 
-use super::answer::{Answer, Source, Status};
+use super::answer::{Answer, Source, Texts};
 use super::clock::{Needed, at_clock};
 use super::parse;
 use crate::error::{Error, Result};
@@ -92,9 +92,11 @@ struct Wanted {
     computed: bool,
     max_age: Option<Millis>,
     ty: OutputType,
+    /// Tells whether a stored text is a value of the type.
+    is_value: fn(&str, &OutputType) -> bool,
 }
 
-impl Ask<'_> {
+impl<'r> Ask<'r> {
     /// The version and the position of each row, too.
     pub fn with_origin(mut self) -> Self {
         if !self.with_origin {
@@ -135,47 +137,34 @@ impl Ask<'_> {
         at_clock(entity, &self.needed, &stored, &event_times, &vec![now; rows.len()])
     }
 
-    /// Where the texts of everything that is asked for are, of these rows at `now`.
-    fn sources(&self, entity: &EntityPlan, rows: &OnlineRows, now: Millis) -> Result<Vec<Source>> {
+    /// Where the values of everything that is asked for are, of these rows at `now`.
+    fn sources(&self, entity: &EntityPlan, rows: &OnlineRows, now: Millis) -> Result<Vec<Source<'r>>> {
         let present: Vec<OnlineRow<'_>> = match self.is_computed() {
             true => rows.iter().flatten().collect(),
             false => Vec::new(),
         };
         let columns = if present.is_empty() { Vec::new() } else { self.computed(entity, &present, now)? };
-        let source = |wanted: &&Wanted| match (wanted.computed, columns.get(wanted.place)) {
-            (false, _) => self.slots[wanted.place].map(Source::Stored).ok_or_else(|| unread(wanted)),
-            (true, None) => Ok(Source::Computed(vec![None; rows.len()])),
+        let texts = |wanted: &Wanted| match (wanted.computed, columns.get(wanted.place)) {
+            (false, _) => self.slots[wanted.place].map(Texts::Stored).ok_or_else(|| unread(wanted)),
+            (true, None) => Ok(Texts::Computed(vec![None; rows.len()], self.slots[wanted.place])),
             (true, Some(column)) => {
                 let mut texts = texts(column, &wanted.ty)?.into_iter();
                 let of_row = |row: Option<OnlineRow<'_>>| row.and_then(|_| texts.next().flatten());
-                Ok(Source::Computed(rows.iter().map(of_row).collect()))
+                Ok(Texts::Computed(rows.iter().map(of_row).collect(), self.slots[wanted.place]))
             }
+        };
+        let source = |wanted: &&'r Wanted| {
+            let oldest = wanted.max_age.map_or(Millis::MIN, |max_age| now.saturating_sub(max_age));
+            Ok(Source { ty: &wanted.ty, is_value: wanted.is_value, oldest, texts: texts(wanted)? })
         };
         self.wanted.iter().map(source).collect()
     }
 
     /// What these rows, of online keys in their order, answer at `now`; `at` says which of them each id is.
-    fn answer(&self, entity: &EntityPlan, rows: OnlineRows, at: Vec<usize>, now: Millis) -> Result<Answer> {
+    fn answer(&self, entity: &EntityPlan, rows: OnlineRows, at: Option<Vec<usize>>, now: Millis) -> Result<Answer<'r>> {
         let sources = self.sources(entity, &rows, now)?;
-        let mut statuses = Vec::with_capacity(rows.len() * sources.len());
-        for (index, row) in rows.iter().enumerate() {
-            let Some(row) = row else {
-                statuses.resize(statuses.len() + sources.len(), Status::NotFound);
-                continue;
-            };
-            let age = now.saturating_sub(row.event_time);
-            statuses.extend(self.wanted.iter().zip(&sources).map(|(wanted, source)| match source {
-                _ if wanted.max_age.is_some_and(|max_age| age > max_age) => Status::OutsideMaxAge,
-                Source::Stored(field) => Status::of_stored(row.text(*field), &wanted.ty),
-                Source::Computed(texts) => {
-                    // What it decays from, if it is one of those.
-                    let stored = self.slots[wanted.place].and_then(|slot| row.text(slot));
-                    Status::of_computed(texts[index].is_some(), stored.is_some())
-                }
-            }));
-        }
         let origin = self.with_origin.then(|| [self.fields.len() - 2, self.fields.len() - 1]);
-        Ok(Answer { now, at, rows, sources, statuses, origin })
+        Ok(Answer { now, at, rows, sources, origin })
     }
 }
 
@@ -270,7 +259,7 @@ impl Reader {
     ///
     /// # Errors
     /// Asked: an id is longer than any that the topology takes. Late or store: it is not there, or too slow.
-    pub async fn read(&self, ask: &Ask<'_>, ids: &[String]) -> Result<Answer, ReadError> {
+    pub async fn read<'r>(&self, ask: &Ask<'r>, ids: &[String]) -> Result<Answer<'r>, ReadError> {
         let entity = &self.plan.entities[ask.entity];
         let longest = self.plan.source.max_key_bytes;
         if let Some(id) = ids.iter().find(|id| id.len() > longest) {
@@ -308,7 +297,8 @@ impl Shown {
                 Some(index) => (false, plan.derived[index].max_age),
             };
             let stored = is_stored(plan, place);
-            Wanted { name: name.to_string(), place, stored, computed: decays || !stored, max_age, ty: ty.clone() }
+            let (computed, is_value) = (decays || !stored, parse::checker(ty));
+            Wanted { name: name.to_string(), place, stored, computed, max_age, ty: ty.clone(), is_value }
         };
         let all: Vec<Wanted> = plan.shown().enumerate().map(wanted).collect();
         let places = all.iter().map(|wanted| (wanted.name.clone(), wanted.place)).collect();
@@ -340,10 +330,10 @@ fn unknown(entity: &EntityPlan, name: &str) -> ReadError {
     ReadError::Asked(format!("{} has no feature `{name}`; {remedy}", entity.name))
 }
 
-/// Each id once, and where each of all is among them.
-fn distinct(ids: &[String]) -> (Vec<&str>, Vec<usize>) {
+/// Each id once, and where each of all is among them; `None` when they are these.
+fn distinct(ids: &[String]) -> (Vec<&str>, Option<Vec<usize>>) {
     if let [id] = ids {
-        return (vec![id], vec![0]);
+        return (vec![id], None);
     }
     let mut seen: HashMap<&str, usize> = HashMap::with_capacity(ids.len());
     let mut unique = Vec::with_capacity(ids.len());
@@ -353,6 +343,7 @@ fn distinct(ids: &[String]) -> (Vec<&str>, Vec<usize>) {
             unique.len() - 1
         })
     };
-    let at = ids.iter().map(String::as_str).map(place).collect();
+    let at: Vec<usize> = ids.iter().map(String::as_str).map(place).collect();
+    let at = (unique.len() < at.len()).then_some(at);
     (unique, at)
 }

@@ -29,18 +29,16 @@ pub(super) fn value(text: &str, ty: &OutputType) -> Option<Shown> {
     }
 }
 
-/// Whether this text stands for a value of the type; but for strings it is JSON then.
-pub(super) fn is_value(text: &str, ty: &OutputType) -> bool {
+/// Tells of a text whether it stands for a value of this type, which is given again; but for strings it is JSON then.
+pub(super) fn checker(ty: &OutputType) -> fn(&str, &OutputType) -> bool {
     match ty {
-        OutputType::Scalar(ValueType::String) => true,
+        OutputType::Scalar(ValueType::String) => |_, _| true,
         // Most values are plain numbers, and every read looks at every value.
-        OutputType::Scalar(ValueType::Double) if plain(text).is_some() => true,
-        OutputType::Scalar(ValueType::Int64 | ValueType::Timestamp)
-            if text.len() < 19 && plain(text) == Some(Plain::Whole) =>
-        {
-            true
+        OutputType::Scalar(ValueType::Double) => |text, ty| plain(text).is_some() || json(text, ty).is_some(),
+        OutputType::Scalar(ValueType::Int64 | ValueType::Timestamp) => {
+            |text, ty| (text.len() < 19 && plain(text) == Some(Plain::Whole)) || json(text, ty).is_some()
         }
-        ty => json(text, ty).is_some(),
+        _ => |text, ty| json(text, ty).is_some(),
     }
 }
 
@@ -178,7 +176,7 @@ mod tests {
         for text in texts.into_iter().chain(long.iter().map(String::as_str)) {
             for ty in [ValueType::Double, ValueType::Int64, ValueType::Timestamp] {
                 let ty = OutputType::Scalar(ty);
-                assert_eq!(is_value(text, &ty), json(text, &ty).is_some(), "{text:?} as {ty}");
+                assert_eq!(checker(&ty)(text, &ty), json(text, &ty).is_some(), "{text:?} as {ty}");
             }
         }
     }

@@ -15,23 +15,29 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use smallvec::SmallVec;
 
-use super::request::{Problem, bare, body, instant, quoted, shortened, written};
+use super::request::{Instants, Problem, bare, body, shortened, written};
 use super::routes::Rooms;
 use super::{duration, feast_values};
-use crate::features::{Answer, Ask, Reader, Status, id_of};
+use crate::features::{Answer, AnswerColumn, Ask, Reader, Status, id_of};
+use crate::sink::online::quoted;
 use crate::topology::{OutputType, listed};
 
 /// What is as of no time: a key, or what is not found.
 const NEVER: &str = "1970-01-01T00:00:00Z";
 
 #[derive(Deserialize)]
-struct Question {
-    features: Option<Vec<String>>,
+struct Question<'q> {
+    #[serde(borrow)]
+    features: Option<Vec<Text<'q>>>,
     feature_service: Option<String>,
     entities: Map<String, Value>,
     #[serde(default)]
     full_feature_names: bool,
 }
+
+/// Text of the request, where it lies.
+#[derive(Deserialize)]
+struct Text<'q>(#[serde(borrow)] Cow<'q, str>);
 
 /// One feature that was asked for.
 struct Feature<'q> {
@@ -71,9 +77,12 @@ pub(super) async fn get_online_features(rooms: &Rooms, question: Incoming) -> Re
 }
 
 /// The features that are asked for, in the order of the request: entity, and name.
-fn named<'q>(reader: &'q Reader, question: &'q Question) -> Result<Vec<(usize, &'q str)>, Problem> {
+fn named<'q>(reader: &'q Reader, question: &'q Question<'_>) -> Result<Vec<(usize, &'q str)>, Problem> {
     match (&question.features, &question.feature_service) {
-        (Some(names), None) if !names.is_empty() => names.iter().map(|name| reference(reader, name)).collect(),
+        (Some(names), None) if !names.is_empty() => {
+            let mut last = None;
+            names.iter().map(|Text(name)| reference(reader, name, &mut last)).collect()
+        }
         (None, Some(service)) => service_of(reader, service),
         (Some(_), Some(_)) => {
             Err(Problem::mistake("`features` and `feature_service` are both given: send one of them"))
@@ -84,12 +93,22 @@ fn named<'q>(reader: &'q Reader, question: &'q Question) -> Result<Vec<(usize, &
     }
 }
 
-fn reference<'q>(reader: &Reader, text: &'q str) -> Result<(usize, &'q str), Problem> {
+/// `last` is the view that was named before, which is the same one mostly.
+fn reference<'q>(
+    reader: &Reader,
+    text: &'q str,
+    last: &mut Option<(&'q str, usize)>,
+) -> Result<(usize, &'q str), Problem> {
     let Some((view, feature)) = text.split_once(':') else {
         let what = format!("feature `{}` names no view: write it as `view:feature`", shortened(text));
         return Err(Problem::mistake(what));
     };
-    Ok((reader.entity(view)?, feature))
+    let entity = match *last {
+        Some((known, entity)) if known == view => entity,
+        _ => reader.entity(view)?,
+    };
+    *last = Some((view, entity));
+    Ok((entity, feature))
 }
 
 fn service_of<'q>(reader: &'q Reader, name: &str) -> Result<Vec<(usize, &'q str)>, Problem> {
@@ -172,7 +191,7 @@ fn views<'r>(
 /// Where each feature that is asked for stands in the answers, and its name there.
 fn features<'q>(
     reader: &Reader,
-    question: &Question,
+    question: &Question<'_>,
     named: &[(usize, &'q str)],
     views: &[View<'_>],
 ) -> Result<Vec<Feature<'q>>, Problem> {
@@ -202,7 +221,7 @@ fn answer(
     rows: usize,
     features: &[Feature<'_>],
     views: &[View<'_>],
-    answers: &[Answer],
+    answers: &[Answer<'_>],
 ) -> Vec<u8> {
     let mut out = Vec::with_capacity(256 + features.len() * (32 + rows * 64));
     out.extend_from_slice(b"{\"metadata\":{\"feature_names\":[");
@@ -226,7 +245,7 @@ fn answer(
         let view = feature.view;
         if let Some((_, ty)) = views[view].ask.columns().nth(feature.index) {
             out.extend_from_slice(b"{\"values\":[");
-            let statuses = feature_values(&answers[view], rows, feature.index, ty, out);
+            let statuses = feature_values(answers[view].column(feature.index), rows, ty, out);
             column_end(statuses.as_ref().unwrap_or(&all_present), &times[view], out);
         }
     });
@@ -260,10 +279,15 @@ impl Times {
     }
 
     /// What each entity's row is as of.
-    fn of(answer: &Answer, rows: usize) -> Self {
+    fn of(answer: &Answer<'_>, rows: usize) -> Self {
         let mut out = Vec::with_capacity(rows * (NEVER.len() + 7));
+        let mut instants = Instants::default();
         separated(0..rows, &mut out, |row, out| match answer.get(row) {
-            Some(found) => bare(&instant(found.event_time()), out),
+            Some(found) => {
+                out.push(b'"');
+                instants.write(found.event_time(), out);
+                out.push(b'"');
+            }
             None => bare(NEVER, out),
         });
         Self(out)
@@ -280,21 +304,18 @@ fn column_end(statuses: &Statuses, times: &Times, out: &mut Vec<u8>) {
 }
 
 /// Writes the values of a feature; their statuses, if not all are present.
-fn feature_values(answer: &Answer, rows: usize, index: usize, ty: &OutputType, out: &mut Vec<u8>) -> Option<Statuses> {
-    let cell = |row: usize| answer.get(row).map(|found| found.cell(index));
+fn feature_values(column: AnswerColumn<'_>, rows: usize, ty: &OutputType, out: &mut Vec<u8>) -> Option<Statuses> {
+    let write = feast_values::writer(ty);
     let mut all_present = true;
-    separated(0..rows, out, |row, out| match cell(row) {
-        Some(cell) => {
-            all_present &= cell.status == Status::Present;
-            feast_values::write(&cell, ty, out);
-        }
-        None => {
-            all_present = false;
-            out.extend_from_slice(b"null");
+    separated(0..rows, out, |row, out| {
+        let cell = column.cell(row);
+        all_present &= cell.status == Status::Present;
+        match cell.text {
+            Some(text) => write(text, ty, out),
+            None => out.extend_from_slice(b"null"),
         }
     });
-    let status = |row: usize| cell(row).map_or(Status::NotFound, |cell| cell.status);
-    (!all_present).then(|| Statuses::of((0..rows).map(status)))
+    (!all_present).then(|| Statuses::of((0..rows).map(|row| column.cell(row).status)))
 }
 
 /// Items with commas between.

@@ -6,21 +6,23 @@
 
 use serde_json::value::RawValue;
 
-use super::request::quoted;
-use crate::features::{Cell, InOrder};
+use crate::features::InOrder;
+use crate::sink::online::quoted;
 use crate::topology::{OutputType, ValueType};
 
-/// Appends a value; `null` where there is none.
-pub(super) fn write(cell: &Cell<'_>, ty: &OutputType, out: &mut Vec<u8>) {
-    let start = out.len();
-    let is_written = match cell.text {
-        Some(text) if differs(ty) => of_text(text, ty, out),
-        _ => None,
-    };
-    if is_written.is_none() {
-        // Text of another form is not present, so this is what is written as it is.
-        out.truncate(start);
-        cell.write_json(ty, out);
+/// Appends texts of values of this type, which is given again, as JSON.
+pub(super) fn writer(ty: &OutputType) -> fn(&str, &OutputType, &mut Vec<u8>) {
+    match ty {
+        OutputType::Scalar(ValueType::String) => |text, _, out| quoted(text, out),
+        ty if differs(ty) => |text, ty, out| {
+            let start = out.len();
+            if of_text(text, ty, out).is_none() {
+                // Text of another form is not present, so this is what is written as it is.
+                out.truncate(start);
+                out.extend_from_slice(text.as_bytes());
+            }
+        },
+        _ => |text, _, out| out.extend_from_slice(text.as_bytes()),
     }
 }
 
@@ -86,12 +88,10 @@ fn between<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::features::Status;
 
     fn written(text: &str, ty: &OutputType) -> String {
-        let cell = Cell { status: Status::Present, text: Some(text) };
         let mut out = Vec::new();
-        write(&cell, ty, &mut out);
+        writer(ty)(text, ty, &mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -116,8 +116,5 @@ mod tests {
         ] {
             assert_eq!(written(text, &ty), expected);
         }
-        let mut out = Vec::new();
-        write(&Cell { status: Status::NotFound, text: None }, &OutputType::Scalar(decimal), &mut out);
-        assert_eq!(out, b"null");
     }
 }

@@ -7,9 +7,10 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 
-use super::request::{Problem, bare, instant, quoted, written};
+use super::request::{Instants, Problem, bare, written};
 use super::routes::{Rooms, Shared};
 use crate::features::{Answer, Ask, Found};
+use crate::sink::online::quoted;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -61,7 +62,7 @@ async fn features(rooms: &Rooms, entity: &str, id: String, names: Option<&str>) 
 }
 
 /// What was found of an entity, as this page writes it.
-pub fn found_as_json(entity: &str, id: &str, ask: &Ask<'_>, answer: &Answer, found: &Found<'_>) -> Vec<u8> {
+pub fn found_as_json(entity: &str, id: &str, ask: &Ask<'_>, answer: &Answer<'_>, found: &Found<'_>) -> Vec<u8> {
     let mut out = Vec::with_capacity(256 + 128 * ask.columns().len());
     out.extend_from_slice(b"{\"entity\":");
     quoted(entity, &mut out);
@@ -72,8 +73,9 @@ pub fn found_as_json(entity: &str, id: &str, ask: &Ask<'_>, answer: &Answer, fou
     out.extend_from_slice(b",\"features\":{");
     let age = answer.now.saturating_sub(found.event_time());
     let version = found.version().map_or("null".to_string(), |version| version.to_string());
-    let of_row =
-        format!(",\"event_time\":\"{}\",\"age_ms\":{age},\"version\":{version}}}", instant(found.event_time()));
+    let mut of_row = b",\"event_time\":\"".to_vec();
+    Instants::default().write(found.event_time(), &mut of_row);
+    of_row.extend_from_slice(format!("\",\"age_ms\":{age},\"version\":{version}}}").as_bytes());
     for (index, ((name, ty), cell)) in ask.columns().zip(found.cells()).enumerate() {
         if index > 0 {
             out.push(b',');
@@ -83,7 +85,7 @@ pub fn found_as_json(entity: &str, id: &str, ask: &Ask<'_>, answer: &Answer, fou
         cell.write_json(ty, &mut out);
         out.extend_from_slice(b",\"status\":");
         bare(cell.status.name(), &mut out);
-        out.extend_from_slice(of_row.as_bytes());
+        out.extend_from_slice(&of_row);
     }
     out.extend_from_slice(b"}}");
     out

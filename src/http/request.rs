@@ -12,7 +12,7 @@ use axum::body::Bytes;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hyper::body::{Body, Incoming};
-use jiff::fmt::temporal::DateTimePrinter;
+use jiff::tz::Offset;
 use serde_json::json;
 
 use crate::error::ErrorKind;
@@ -144,12 +144,6 @@ async fn drain(body: &mut Incoming) {
     let _ = tokio::time::timeout(DRAIN, rest).await;
 }
 
-/// Appends text as JSON.
-pub(super) fn quoted(text: &str, out: &mut Vec<u8>) {
-    // Text always has a JSON form, and memory takes all that is written.
-    serde_json::to_writer(out, text).expect("text is written to memory as JSON");
-}
-
 /// Appends text in which nothing needs an escape.
 pub(super) fn bare(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
@@ -157,30 +151,80 @@ pub(super) fn bare(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// An instant as JSON has it: RFC 3339 in UTC, with milliseconds where there are some. What lies beyond the calendar is
-/// 1970.
-pub(super) fn instant(at: Millis) -> String {
-    const WHOLE: DateTimePrinter = DateTimePrinter::new().precision(Some(0));
-    const MILLIS: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
-    let at = jiff::Timestamp::from_millisecond(at).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-    let printer = if at.subsec_nanosecond() == 0 { WHOLE } else { MILLIS };
-    printer.timestamp_to_string(&at)
+/// Writes instants as JSON has them: RFC 3339 in UTC, with milliseconds where there are some. What lies beyond the
+/// calendar is 1970.
+///
+/// Most rows of an answer are of the same day: its date is kept, since to find it costs ten times the rest.
+#[derive(Debug, Default)]
+pub(super) struct Instants {
+    day: Option<i64>,
+    date: String,
+}
+
+impl Instants {
+    pub(super) fn write(&mut self, at: Millis, out: &mut Vec<u8>) {
+        const DAY: Millis = 86_400_000;
+        let day = at.div_euclid(DAY);
+        if self.day != Some(day) {
+            let Ok(first) = jiff::Timestamp::from_millisecond(day.saturating_mul(DAY)) else {
+                return self.write(0, out);
+            };
+            self.date = Offset::UTC.to_datetime(first).date().to_string();
+            self.day = Some(day);
+        }
+        let in_day = at.rem_euclid(DAY);
+        let (seconds, millis) = (in_day / 1_000, in_day % 1_000);
+        let two = |number: i64| [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
+        let ([h, i], [m, j], [s, k]) = (two(seconds / 3_600), two(seconds / 60 % 60), two(seconds % 60));
+        out.extend_from_slice(self.date.as_bytes());
+        out.extend_from_slice(&[b'T', h, i, b':', m, j, b':', s, k]);
+        if millis > 0 {
+            let [tens, ones] = two(millis % 100);
+            out.extend_from_slice(&[b'.', b'0' + (millis / 100) as u8, tens, ones]);
+        }
+        out.push(b'Z');
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn instant(at: Millis) -> String {
+        let mut out = Vec::new();
+        Instants::default().write(at, &mut out);
+        String::from_utf8(out).unwrap()
+    }
 
     #[test]
     fn an_instant_has_no_more_digits_than_it_needs() {
-        let shown = [0, 1_704_067_200_123, 1_704_067_200_120, -1, i64::MAX].map(instant);
+        let shown = [0, 1_704_067_200_123, 1_704_067_200_120, -1, i64::MAX, i64::MIN].map(instant);
         let expected = [
             "1970-01-01T00:00:00Z",
             "2024-01-01T00:00:00.123Z",
             "2024-01-01T00:00:00.120Z",
             "1969-12-31T23:59:59.999Z",
             "1970-01-01T00:00:00Z",
+            "1970-01-01T00:00:00Z",
         ];
         assert_eq!(shown, expected);
+    }
+
+    proptest! {
+        #[test]
+        fn an_instant_reads_back_whatever_was_written_before_it(instants in vec(-377_000_000_000_000i64..=253_000_000_000_000, 1..5)) {
+            let mut written = Instants::default();
+            for at in instants {
+                for at in [at, at / 1_000 * 1_000, at + 1] {
+                    let mut out = Vec::new();
+                    written.write(at, &mut out);
+                    let text = String::from_utf8(out).unwrap();
+                    prop_assert_eq!(text.parse::<jiff::Timestamp>().unwrap().as_millisecond(), at, "{}", text);
+                }
+            }
+        }
     }
 }

@@ -15,7 +15,7 @@ use tower::util::ServiceExt;
 
 use super::guard::Tokens;
 use super::request::{Problem, refuse_long};
-use super::{Door, duration, feast, features, openapi};
+use super::{Door, duration, feast, features, openapi, pulse};
 use crate::config::HttpSettings;
 use crate::features::Reader;
 use crate::metrics::{Counter, Histogram, Metrics};
@@ -118,16 +118,13 @@ impl Pages {
     pub(super) async fn answer(&self, mut request: Request<Incoming>) -> Result<Response, Infallible> {
         let rooms = self.rooms.as_ref();
         let (page, began) = (rooms.page(request.uri().path()), Instant::now());
+        pulse::feel(began, duration(rooms.settings.read_timeout));
         let response = if !OPEN.contains(&page.name) && !rooms.tokens.admit(request.headers()) {
             stranger()
         } else if let Some(refused) = refuse_long(&mut request, rooms.settings.max_body_bytes).await {
             refused.into_response()
         } else {
-            // A body has its own bound of the same length, and is said to be late itself.
-            let patience = duration(rooms.settings.request_timeout) * 2;
-            let answered = tokio::time::timeout(patience, self.page(page.name, request)).await;
-            let late = || Problem::new(StatusCode::GATEWAY_TIMEOUT, format!("no answer within {patience:?}"));
-            answered.unwrap_or_else(|_| late().into_response())
+            self.page(page.name, request).await
         };
         page.seconds.observe_since(began);
         match response.status() {
@@ -139,13 +136,20 @@ impl Pages {
 
     async fn page(&self, name: &str, request: Request<Incoming>) -> Response {
         match (name, request.method()) {
+            // Its body and its read have bounds of their own.
             (FEAST, &Method::POST) => feast::get_online_features(&self.rooms, request.into_body())
                 .await
                 .unwrap_or_else(Problem::into_response),
             (FEAST, _) => wrong_method().await.into_response(),
             _ => {
-                let Ok(response) = self.router.clone().oneshot(request.map(Body::new)).await;
-                response
+                // A body has a bound of half the length, and is said to be late itself.
+                let patience = duration(self.rooms.settings.request_timeout) * 2;
+                let routed = self.router.clone().oneshot(request.map(Body::new));
+                let late = || Problem::new(StatusCode::GATEWAY_TIMEOUT, format!("no answer within {patience:?}"));
+                match tokio::time::timeout(patience, routed).await {
+                    Ok(Ok(response)) => response,
+                    Err(_) => late().into_response(),
+                }
             }
         }
     }

@@ -21,6 +21,10 @@ impl Store for MemoryStore {
         keys.iter().map(|key| self.get(key)).collect()
     }
 
+    fn multi_get_in_memory(&self, keys: &[&[u8]]) -> Result<Option<Vec<Option<Vec<u8>>>>> {
+        self.multi_get(keys).map(Some)
+    }
+
     fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>> {
         let pairs = self.pairs.read().unwrap_or_else(PoisonError::into_inner);
         if from >= to {

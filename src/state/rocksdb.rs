@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, IteratorMode, Options,
-    ReadOptions, WriteBatch, WriteBufferManager, WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, ErrorKind, IteratorMode,
+    Options, ReadOptions, ReadTier, WriteBatch, WriteBufferManager, WriteOptions,
 };
 
 use super::keys::{self, OUTBOX};
@@ -172,6 +172,22 @@ impl Store for RocksStore {
 
     fn multi_get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>> {
         self.db.multi_get(keys).into_iter().map(|value| value.map_err(|e| self.error(&e))).collect()
+    }
+
+    fn multi_get_in_memory(&self, keys: &[&[u8]]) -> Result<Option<Vec<Option<Vec<u8>>>>> {
+        let mut options = ReadOptions::default();
+        options.set_read_tier(ReadTier::BlockCache);
+        let mut values = Vec::with_capacity(keys.len());
+        // One by one: a read of several keys at once does not keep to the tier.
+        for key in keys {
+            match self.db.get_opt(key, &options) {
+                Ok(value) => values.push(value),
+                // It is not in the memtables, nor a block of it in the cache.
+                Err(e) if e.kind() == ErrorKind::Incomplete => return Ok(None),
+                Err(e) => return Err(self.error(&e)),
+            }
+        }
+        Ok(Some(values))
     }
 
     fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>> {

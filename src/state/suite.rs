@@ -57,7 +57,25 @@ fn many_keys_are_answered_in_their_order() {
         store.write(&batch(&[(b"a", Some(b"1")), (b"", Some(b"empty key"))])).unwrap();
         let found = store.multi_get(&[b"x", b"a", b""]).unwrap();
         assert_eq!(found, [None, Some(b"1".to_vec()), Some(b"empty key".to_vec())]);
+        // What has just been written is in memory.
+        assert_eq!(store.multi_get_in_memory(&[b"x", b"a", b""]).unwrap(), Some(found));
     });
+}
+
+#[test]
+fn what_lies_on_the_disk_alone_is_not_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || RocksStore::open(dir.path(), &RocksShared::new(64 << 20, 64 << 20, 64)).unwrap();
+    let (mut all, value) = (Batch::default(), |key: u32| format!("{key:0>1000}").into_bytes());
+    (0..4_000u32).for_each(|key| all.put(&key.to_be_bytes(), &value(key)));
+    open().write(&all).unwrap();
+    // The log is written to a table when the database is opened again.
+    drop(open());
+    let (store, key, found) = (open(), 7u32.to_be_bytes(), vec![Some(value(7))]);
+    assert_eq!(store.multi_get_in_memory(&[&key]).unwrap(), None);
+    assert_eq!(store.multi_get(&[&key]).unwrap(), found);
+    // Now it is in the cache.
+    assert_eq!(store.multi_get_in_memory(&[&key]).unwrap(), Some(found));
 }
 
 #[test]

@@ -184,8 +184,15 @@ fn sequence(
     out.push(close);
 }
 
-/// A JSON string.
-fn quoted(text: &str, out: &mut Vec<u8>) {
+/// Appends text as JSON.
+pub fn quoted(text: &str, out: &mut Vec<u8>) {
+    // The rule: names and words, in which nothing needs an escape.
+    if text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+        return;
+    }
     // Text always has a JSON form, and memory takes all that is written.
     serde_json::to_writer(out, text).expect("text is written to memory as JSON");
 }

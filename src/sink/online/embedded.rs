@@ -7,13 +7,14 @@
 //! Keys: `e` + online key to [expiry][position][fields]; `x` + expiry + online key to nothing, for the sweep; `p` +
 //! partition to its progress.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures::future::BoxFuture;
+use futures::future::{self, BoxFuture};
 
-use super::text::{self, EVENT_TIME_FIELD, OnlineKey, POSITION_FIELD, RowText};
-use super::{OnlineBatch, OnlineHash, OnlineRows, OnlineStore, Position, Progress};
+use super::text::{self, EVENT_TIME_FIELD, OnlineKey, RowText};
+use super::{OnlineBatch, OnlineHash, OnlineRows, OnlineRowsBuilder, OnlineStore, Position, Progress};
 use crate::error::{Error, Result};
 use crate::state::{Batch, Store};
 use crate::time::Millis;
@@ -88,8 +89,15 @@ impl OnlineStore for EmbeddedStore {
     }
 
     fn get_many<'a>(&'a self, online_keys: &'a [String], fields: &'a [&'a str]) -> BoxFuture<'a, Result<OnlineRows>> {
-        let (online_keys, fields) = (online_keys.to_vec(), fields.iter().map(ToString::to_string).collect::<Vec<_>>());
-        self.blocking(move |inner| inner.get_many(&online_keys, &fields))
+        // What lies in memory needs no other thread: to wake one costs more than to read.
+        match self.inner.get_many_in_memory(online_keys, fields).transpose() {
+            Some(rows) => Box::pin(future::ready(rows)),
+            None => {
+                let online_keys = online_keys.to_vec();
+                let fields: Vec<String> = fields.iter().map(ToString::to_string).collect();
+                self.blocking(move |inner| inner.get_many(&online_keys, &fields))
+            }
+        }
     }
 
     fn set_progress<'a>(&'a self, partition: i32, progress: Progress) -> BoxFuture<'a, Result<()>> {
@@ -124,7 +132,8 @@ impl Inner {
         let mut kept: HashMap<&str, Position> = HashMap::new();
         for ((row, key), stored) in rows.iter().zip(&keys).zip(stored) {
             let stored = stored.as_deref().map(Stored::read).transpose()?;
-            let mut newest = stored.as_ref().filter(|stored| stored.expiry > now).map(|stored| stored.position);
+            let shown = stored.as_ref().filter(|stored| stored.expiry > now);
+            let mut newest = shown.map(Stored::position).transpose()?;
             newest = newest.max(kept.get(row.online_key.as_str()).copied());
             if newest.is_some_and(|newest| newest >= row.position) {
                 continue;
@@ -165,15 +174,31 @@ impl Inner {
     fn get_many(&self, online_keys: &[String], fields: &[String]) -> Result<OnlineRows> {
         let keys: Vec<Vec<u8>> = online_keys.iter().map(|key| entity_key(key)).collect();
         let stored = self.store.multi_get(&keys.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
+        self.rows(&stored, &fields.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// `None` where that may have to wait for a disk.
+    fn get_many_in_memory(&self, online_keys: &[String], fields: &[&str]) -> Result<Option<OnlineRows>> {
+        let keys: Vec<Vec<u8>> = online_keys.iter().map(|key| entity_key(key)).collect();
+        let stored = self.store.multi_get_in_memory(&keys.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
+        stored.map(|stored| self.rows(&stored, fields)).transpose()
+    }
+
+    fn rows(&self, stored: &[Option<Vec<u8>>], fields: &[&str]) -> Result<OnlineRows> {
         let now = (self.clock)();
-        let mut rows = OnlineRows::with_capacity(fields.len(), online_keys.len());
-        for value in &stored {
+        let wanted = by_name(fields);
+        let mut rows = OnlineRowsBuilder::with_capacity(fields.len(), stored.len());
+        let mut texts = Vec::new();
+        for value in stored {
             match value.as_deref().map(Stored::read).transpose()? {
-                Some(stored) if stored.expiry > now => stored.add(fields, &mut rows)?,
+                Some(stored) if stored.expiry > now => {
+                    stored.pick(&wanted, &mut texts)?;
+                    rows.push(texts[0], texts[1..].iter().copied());
+                }
                 _ => rows.push_none(),
             }
         }
-        Ok(rows)
+        Ok(rows.finish())
     }
 
     fn progress(&self, partition: i32) -> Result<Option<Progress>> {
@@ -195,7 +220,7 @@ impl Inner {
 /// A stored value: `[expiry: 8][length of position: 1][position][fields: (length: 4, bytes), name then text ...]`.
 struct Stored<'a> {
     expiry: Millis,
-    position: Position,
+    position: &'a [u8],
     fields: &'a [u8],
 }
 
@@ -218,51 +243,74 @@ impl<'a> Stored<'a> {
             let (expiry, rest) = value.split_first_chunk::<8>()?;
             let (len, rest) = rest.split_first()?;
             let (position, fields) = rest.split_at_checked(usize::from(*len))?;
-            let position = std::str::from_utf8(position).ok()?.parse().ok()?;
             Some(Self { expiry: Millis::from_be_bytes(*expiry), position, fields })
         };
         parse().ok_or_else(|| corrupt(&"a value is cut short"))
     }
 
-    /// Names and texts, by name: as a hash is ordered.
-    fn texts(&self) -> Result<Vec<(&'a str, &'a str)>> {
-        let mut rest = self.fields;
-        let mut next = || -> Option<&'a str> {
-            let (len, after) = rest.split_first_chunk::<4>()?;
-            let (text, after) = after.split_at_checked(u32::from_be_bytes(*len) as usize)?;
-            rest = after;
-            std::str::from_utf8(text).ok()
-        };
-        let mut texts = Vec::new();
-        while let Some(name) = next() {
-            texts.push((name, next().ok_or_else(|| corrupt(&"a field is cut short"))?));
-        }
-        match rest.is_empty() && find(&texts, POSITION_FIELD).is_some() {
-            true => Ok(texts),
-            false => Err(corrupt(&"a hash is cut short")),
-        }
+    fn position(&self) -> Result<Position> {
+        let position = std::str::from_utf8(self.position).ok().and_then(|text| text.parse().ok());
+        position.ok_or_else(|| corrupt(&"a position is none"))
     }
 
     fn hash(&self) -> Result<OnlineHash> {
-        Ok(self.texts()?.into_iter().map(|(name, text)| (name.to_string(), text.to_string())).collect())
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|_| corrupt(&"a field is no text"));
+        Fields(self.fields).map(|field| field.and_then(|(name, value)| Ok((text(name)?, text(value)?)))).collect()
     }
 
-    /// Adds these fields of it.
-    fn add(&self, fields: &[String], rows: &mut OnlineRows) -> Result<()> {
-        let texts = self.texts()?;
-        match find(&texts, EVENT_TIME_FIELD).and_then(|text| text.parse().ok()) {
-            Some(event_time) => {
-                rows.push(event_time, fields.iter().map(|field| find(&texts, field).map(str::as_bytes)))
+    /// The texts of these fields, each put where it is wanted.
+    fn pick(&self, wanted: &[(&str, usize)], texts: &mut Vec<Option<&'a [u8]>>) -> Result<()> {
+        texts.clear();
+        texts.resize(wanted.len(), None);
+        let mut wanted = wanted.iter().peekable();
+        for field in Fields(self.fields) {
+            let (name, text) = field?;
+            while let Some((next, place)) = wanted.peek() {
+                match next.as_bytes().cmp(name) {
+                    Ordering::Greater => break,
+                    Ordering::Equal => texts[*place] = Some(text),
+                    Ordering::Less => {}
+                }
+                wanted.next();
             }
-            None => rows.push_none(),
         }
         Ok(())
     }
 }
 
-/// The text of a field, among texts by name.
-fn find<'a>(texts: &[(&str, &'a str)], name: &str) -> Option<&'a str> {
-    texts.binary_search_by(|(field, _)| (*field).cmp(name)).ok().map(|at| texts[at].1)
+/// Names and texts of a stored value, by name: as a hash is ordered.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Result<(&'a [u8], &'a [u8])>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let field = self.cut().and_then(|name| Some((name, self.cut()?)));
+        Some(field.ok_or_else(|| {
+            self.0 = &[];
+            corrupt(&"a field is cut short")
+        }))
+    }
+}
+
+impl<'a> Fields<'a> {
+    fn cut(&mut self) -> Option<&'a [u8]> {
+        let (len, after) = self.0.split_first_chunk::<4>()?;
+        let (text, after) = after.split_at_checked(u32::from_be_bytes(*len) as usize)?;
+        self.0 = after;
+        Some(text)
+    }
+}
+
+/// The event time and these fields, by name, so that one walk through a hash finds all: with the place of each, the event
+/// time's first.
+fn by_name<'f>(fields: &[&'f str]) -> Vec<(&'f str, usize)> {
+    let mut wanted: Vec<_> = [EVENT_TIME_FIELD].into_iter().chain(fields.iter().copied()).zip(0..).collect();
+    wanted.sort_unstable();
+    wanted
 }
 
 fn incoming(batch: &OnlineBatch<'_>) -> Result<Vec<Incoming>> {

@@ -22,11 +22,11 @@ use arrow::array::RecordBatch;
 use futures::future::BoxFuture;
 
 pub use self::coalesce::{Picks, newest};
-pub use self::column::Column;
+pub use self::column::{Column, quoted};
 pub use self::embedded::{Clock, EmbeddedStore};
 pub use self::position::Position;
 pub use self::redis::RedisStore;
-pub use self::rows::{OnlineRow, OnlineRows};
+pub use self::rows::{OnlineRow, OnlineRows, OnlineRowsBuilder};
 use crate::error::Result;
 use crate::time::Millis;
 use crate::topology::{EntityPlan, SourcePlan};

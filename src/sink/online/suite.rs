@@ -334,6 +334,10 @@ impl Store for Shared {
         self.0.multi_get(keys)
     }
 
+    fn multi_get_in_memory(&self, keys: &[&[u8]]) -> Result<Option<Vec<Option<Vec<u8>>>>> {
+        self.0.multi_get_in_memory(keys)
+    }
+
     fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<crate::state::Pair>> {
         self.0.scan(from, to, limit)
     }

@@ -145,7 +145,9 @@ impl<'a> OnlineKey<'a> {
 
     /// The online key of this entity key.
     pub fn text(&self, id: &str) -> String {
-        [self.before, id, self.after].concat()
+        let mut text = String::with_capacity(self.before.len() + id.len() + self.after.len());
+        [self.before, id, self.after].into_iter().for_each(|part| text.push_str(part));
+        text
     }
 }
 

@@ -9,7 +9,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use redis::{ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, RedisResult};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -104,7 +103,7 @@ async fn simple(stream: &mut TcpStream, words: &[&str]) -> RedisResult<()> {
     resp::call(&mut bytes, words.len());
     words.iter().for_each(|word| resp::text(&mut bytes, word.as_bytes()));
     stream.write_all(&bytes).await?;
-    let (mut decoder, mut input) = (Decoder::new(1, 0), BytesMut::new());
+    let (mut decoder, mut input) = (Decoder::new(1, 0), Vec::new());
     while !decoder.decode(&input)? {
         if stream.read_buf(&mut input).await? == 0 {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
@@ -116,7 +115,7 @@ async fn simple(stream: &mut TcpStream, words: &[&str]) -> RedisResult<()> {
 /// Until nobody can ask any more, or the server has ended it.
 async fn converse(mut stream: TcpStream, mut calls: mpsc::Receiver<Call>, patience: Duration) -> RedisResult<()> {
     let (mut reader, mut writer) = stream.split();
-    let (mut out, mut sent, mut input) = (Vec::new(), 0, BytesMut::new());
+    let (mut out, mut sent, mut input) = (Vec::new(), 0, Vec::new());
     let mut under_way: VecDeque<UnderWay> = VecDeque::new();
     // How many questions were answered by the last tick, and in all.
     let (mut before, mut answered) = (None, 0u64);

@@ -15,11 +15,11 @@ use redis::{Cmd, Pipeline, RedisResult, Value};
 use tokio::runtime::{Handle, Id};
 
 use super::super::OnlineHash;
-use super::super::rows::OnlineRows;
+use super::super::rows::{OnlineRows, OnlineRowsBuilder};
 use super::super::text::EVENT_TIME_FIELD;
 use super::direct::Direct;
 use super::link::{Door, Link, is_lost};
-use super::resp;
+use super::resp::{self, Answers};
 use crate::error::{Error, ErrorKind, Result};
 
 pub(super) struct Reader {
@@ -57,16 +57,17 @@ impl Reader {
 
     /// The hash under an online key; empty when there is none.
     pub(super) async fn hash(&self, online_key: &str) -> Result<OnlineHash> {
-        let read = async || self.settle(self.connection().await?.hash(online_key).await);
-        match read().await {
-            Err(error) if error.kind() == ErrorKind::Unavailable => read().await,
-            outcome => outcome,
-        }
+        self.read(|connection| connection.hash(online_key)).await
     }
 
     /// These fields of many hashes.
     pub(super) async fn rows(&self, online_keys: &[String], fields: &[&str]) -> Result<OnlineRows> {
-        let read = async || self.settle(self.connection().await?.rows(online_keys, fields).await);
+        self.read(|connection| connection.rows(online_keys, fields)).await
+    }
+
+    /// Asks, and once more where the connection has ended.
+    async fn read<T, F: Future<Output = RedisResult<T>>>(&self, ask: impl Fn(Connection) -> F) -> Result<T> {
+        let read = async || self.settle(ask(self.connection().await?).await);
         match read().await {
             Err(error) if error.kind() == ErrorKind::Unavailable => read().await,
             outcome => outcome,
@@ -135,8 +136,8 @@ impl Connection {
                 resp::text(&mut call, b"HGETALL");
                 resp::text(&mut call, online_key.as_bytes());
                 let answers = direct.ask(call, 1, 0).await?;
-                let mut texts =
-                    answers.texts().map(|text| String::from_utf8_lossy(text.unwrap_or_default()).into_owned());
+                let mut texts = (0..answers.texts.len())
+                    .map(|index| String::from_utf8_lossy(answers.text(index).unwrap_or_default()).into_owned());
                 Ok(std::iter::from_fn(|| texts.next().zip(texts.next())).collect())
             }
             Self::Link(mut link) => {
@@ -146,46 +147,36 @@ impl Connection {
     }
 
     async fn rows(self, online_keys: &[String], fields: &[&str]) -> RedisResult<OnlineRows> {
-        let mut rows = OnlineRows::with_capacity(fields.len(), online_keys.len());
         match self {
             Self::Direct(direct) => {
-                let answers = direct
-                    .ask(calls(online_keys, fields), online_keys.len(), online_keys.len() * (1 + fields.len()))
-                    .await?;
-                let mut texts = answers.texts();
-                for _ in online_keys {
-                    add(&mut rows, texts.by_ref().take(1 + fields.len()));
-                }
+                let (keys, texts) = (online_keys.len(), online_keys.len() * (1 + fields.len()));
+                direct_rows(direct.ask(calls(online_keys, fields), keys, texts).await?, keys, fields.len())
             }
             Self::Link(mut link) => {
+                let mut rows = OnlineRowsBuilder::with_capacity(fields.len(), online_keys.len());
                 for answer in link.answers(&pipeline(online_keys, fields)).await? {
-                    let Value::Array(values) = answer else {
-                        rows.push_none();
-                        continue;
-                    };
-                    let text = values.iter().map(|value| match value {
+                    let values = if let Value::Array(values) = &answer { values.as_slice() } else { &[] };
+                    let mut texts = values.iter().map(|value| match value {
                         Value::BulkString(bytes) => Some(bytes.as_slice()),
                         _ => None,
                     });
-                    add(&mut rows, text);
+                    rows.push(texts.next().flatten(), texts);
                 }
+                Ok(rows.finish())
             }
         }
-        Ok(rows)
     }
 }
 
-/// Adds an `HMGET` whose first field is the event time.
-fn add<'t>(rows: &mut OnlineRows, mut texts: impl Iterator<Item = Option<&'t [u8]>>) {
-    let event_time = texts.next().flatten().and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
-    match event_time {
-        Some(event_time) => rows.push(event_time, texts),
-        None => {
-            // The rest of it is not ours either.
-            texts.for_each(drop);
-            rows.push_none();
-        }
+/// The rows of so many `HMGET`s whose first field is the event time, where the answers' texts lie.
+fn direct_rows(answers: Answers, keys: usize, width: usize) -> RedisResult<OnlineRows> {
+    let Answers { bytes, texts } = answers;
+    if texts.len() != keys * (1 + width) {
+        return Err(resp::broken());
     }
+    let mut rows = OnlineRowsBuilder::over(bytes, width, keys);
+    texts.chunks_exact(1 + width).for_each(|row| rows.push_places(row[0], &row[1..]));
+    Ok(rows.finish())
 }
 
 /// An `HMGET` of each key, as bytes: what follows the key is the same for all.

@@ -6,8 +6,9 @@
 
 use std::ops::Range;
 
-use bytes::{Bytes, BytesMut};
 use redis::{ErrorKind, RedisError, RedisResult, Value};
+
+use super::super::rows::Place;
 
 /// Appends the head of a call of so many texts.
 pub(super) fn call(out: &mut Vec<u8>, texts: usize) {
@@ -30,13 +31,15 @@ fn number(out: &mut Vec<u8>, kind: u8, number: usize) {
 /// What some calls were answered: the texts of all of them, in order. An answer that is no list has none.
 #[derive(Debug)]
 pub(super) struct Answers {
-    bytes: Bytes,
-    texts: Vec<Option<Range<usize>>>,
+    /// From the first answer's first byte to the last one's end.
+    pub bytes: Vec<u8>,
+    /// Where the texts lie in them.
+    pub texts: Vec<Place>,
 }
 
 impl Answers {
-    pub(super) fn texts(&self) -> impl ExactSizeIterator<Item = Option<&[u8]>> {
-        self.texts.iter().map(|text| text.clone().map(|at| &self.bytes[at]))
+    pub(super) fn text(&self, index: usize) -> Option<&[u8]> {
+        self.bytes.get(self.texts.get(index)?.get()?)
     }
 }
 
@@ -48,7 +51,7 @@ pub(super) struct Decoder {
     left: usize,
     /// Bytes that are done with.
     at: usize,
-    texts: Vec<Option<Range<usize>>>,
+    texts: Vec<Place>,
     /// The first answer that is an error.
     refused: Option<Range<usize>>,
 }
@@ -65,35 +68,43 @@ impl Decoder {
     /// The bytes are not of the protocol, or not of this part of it.
     pub(super) fn decode(&mut self, bytes: &[u8]) -> RedisResult<bool> {
         while self.calls > 0 || self.left > 0 {
-            let Some((head, line)) = line(&bytes[self.at..]) else { return Ok(false) };
-            let (start, after) = (self.at + 1, self.at + line);
-            match (head, self.left) {
-                (b'*', 0) => {
-                    self.calls -= 1;
-                    self.left = length(&bytes[start..after])?.unwrap_or(0);
-                }
+            let Some(kind) = bytes.get(self.at) else { return Ok(false) };
+            let after = self.at + 1;
+            match (kind, self.left) {
                 (b'$', 1..) => {
-                    let mut end = after;
-                    let text = length(&bytes[start..after])?.map(|length| {
-                        end = after.saturating_add(length).saturating_add(2);
-                        after..end - 2
-                    });
+                    let Some((length, head)) = length(&bytes[after..])? else { return Ok(false) };
+                    let start = after + head;
+                    let (text, end) = match length {
+                        Some(length) => {
+                            let end = start.saturating_add(length);
+                            (Place::of(start..end), end.saturating_add(2))
+                        }
+                        None => (Place::NONE, start),
+                    };
                     if bytes.len() < end {
                         return Ok(false);
                     }
                     self.texts.push(text);
                     self.left -= 1;
                     self.at = end;
-                    continue;
                 }
-                (b'+' | b':', 0) => self.calls -= 1,
-                (b'-', 0) => {
+                (b'*', 0) => {
+                    let Some((length, head)) = length(&bytes[after..])? else { return Ok(false) };
                     self.calls -= 1;
-                    self.refused.get_or_insert(self.at..after);
+                    self.left = length.unwrap_or(0);
+                    self.at = after + head;
+                }
+                (b'+' | b':' | b'-', 0) => {
+                    let Some(end) = memchr::memchr(b'\n', &bytes[after..]) else { return Ok(false) };
+                    let line = self.at..after + end + 1;
+                    self.calls -= 1;
+                    self.at = line.end;
+                    if *kind == b'-' {
+                        self.refused.get_or_insert(line);
+                    }
                 }
                 _ => return Err(broken()),
             }
-            self.at = after;
         }
         Ok(true)
     }
@@ -102,8 +113,9 @@ impl Decoder {
     ///
     /// # Errors
     /// The first of them that is an error.
-    pub(super) fn finish(self, bytes: &mut BytesMut) -> RedisResult<Answers> {
-        let bytes = bytes.split_to(self.at).freeze();
+    pub(super) fn finish(self, bytes: &mut Vec<u8>) -> RedisResult<Answers> {
+        let rest = bytes.split_off(self.at);
+        let bytes = std::mem::replace(bytes, rest);
         match self.refused {
             None => Ok(Answers { bytes, texts: self.texts }),
             // As the client would say it.
@@ -115,28 +127,50 @@ impl Decoder {
     }
 }
 
-/// The kind of a line and its length in bytes, with its end; `None` while that has not come.
+/// A length, `None` for -1, and how many bytes it takes with the end of its line; `None` while that has not come.
 #[inline]
-fn line(bytes: &[u8]) -> Option<(u8, usize)> {
-    Some((*bytes.first()?, memchr::memchr(b'\n', bytes)? + 1))
+fn length(bytes: &[u8]) -> RedisResult<Option<(Option<usize>, usize)>> {
+    let digit = |byte: &u8| usize::from(byte & 15);
+    match bytes {
+        // Less than 100, as most are.
+        [ones @ b'0'..=b'9', b'\r', b'\n', ..] => Ok(Some((Some(digit(ones)), 3))),
+        [tens @ b'0'..=b'9', ones @ b'0'..=b'9', b'\r', b'\n', ..] => {
+            Ok(Some((Some(digit(tens) * 10 + digit(ones)), 4)))
+        }
+        _ => any_length(bytes),
+    }
 }
 
-/// A length, `None` for -1, of `3\r\n`.
-#[inline]
-fn length(line: &[u8]) -> RedisResult<Option<usize>> {
-    let digits = line.strip_suffix(b"\r\n").ok_or_else(broken)?;
+fn any_length(bytes: &[u8]) -> RedisResult<Option<(Option<usize>, usize)>> {
     let mut number = 0usize;
-    for digit in digits {
-        match digit {
-            b'0'..=b'9' => number = number.saturating_mul(10).saturating_add(usize::from(digit - b'0')),
-            _ if digits == b"-1" => return Ok(None),
+    for (at, byte) in bytes.iter().enumerate() {
+        match byte {
+            b'0'..=b'9' => number = number.saturating_mul(10).saturating_add(usize::from(byte - b'0')),
+            b'\r' if at > 0 => {
+                return match bytes.get(at + 1) {
+                    Some(b'\n') => Ok(Some((Some(number), at + 2))),
+                    Some(_) => Err(broken()),
+                    None => Ok(None),
+                };
+            }
+            b'-' if at == 0 => return minus_one(bytes),
             _ => return Err(broken()),
         }
     }
-    if digits.is_empty() { Err(broken()) } else { Ok(Some(number)) }
+    Ok(None)
 }
 
-fn broken() -> RedisError {
+fn minus_one(bytes: &[u8]) -> RedisResult<Option<(Option<usize>, usize)>> {
+    const LINE: &[u8] = b"-1\r\n";
+    match bytes.starts_with(LINE) {
+        true => Ok(Some((None, LINE.len()))),
+        false if LINE.starts_with(bytes) => Ok(None),
+        false => Err(broken()),
+    }
+}
+
+/// What answers nothing that is asked here.
+pub(super) fn broken() -> RedisError {
     (ErrorKind::Parse, "the answer is none of Redis's to what was asked").into()
 }
 
@@ -145,12 +179,12 @@ mod tests {
     use super::*;
 
     fn texts(answers: &Answers) -> Vec<Option<&[u8]>> {
-        answers.texts().collect()
+        (0..answers.texts.len()).map(|index| answers.text(index)).collect()
     }
 
     /// What these bytes are decoded to, when they come in parts of this size.
     fn decoded(bytes: &[u8], calls: usize, part: usize) -> RedisResult<(Option<Answers>, usize)> {
-        let (mut decoder, mut input) = (Decoder::new(calls, 0), BytesMut::new());
+        let (mut decoder, mut input) = (Decoder::new(calls, 0), Vec::new());
         for part in bytes.chunks(part) {
             input.extend_from_slice(part);
             if decoder.decode(&input)? {

@@ -9,7 +9,7 @@ use prost::Message;
 use super::super::super::fixture::{Row, entity, rows, source};
 use super::super::super::suite::{FIRST, From, conforms, progress, put};
 use super::super::super::text::{EVENT_TIME_FIELD, POSITION_FIELD, RowText, VERSION_FIELD};
-use super::super::super::{OnlineBatch, OnlineHash, OnlineRows, OnlineStore, Progress};
+use super::super::super::{OnlineBatch, OnlineHash, OnlineRows, OnlineRowsBuilder, OnlineStore, Progress};
 use super::super::RedisStore;
 use super::super::tests::server::RedisServer;
 use super::super::tests::{settings, sleep};
@@ -158,17 +158,17 @@ impl OnlineStore for AsFeast {
 
     fn get_many<'a>(&'a self, online_keys: &'a [String], fields: &'a [&'a str]) -> BoxFuture<'a, Result<OnlineRows>> {
         Box::pin(async move {
-            let mut rows = OnlineRows::with_capacity(fields.len(), online_keys.len());
+            let mut rows = OnlineRowsBuilder::with_capacity(fields.len(), online_keys.len());
             for key in online_keys {
                 match self.hash(key).await {
                     Some(hash) => {
                         let texts = fields.iter().map(|field| hash.get(*field).map(String::as_bytes));
-                        rows.push(hash[EVENT_TIME_FIELD].parse().unwrap(), texts);
+                        rows.push(Some(hash[EVENT_TIME_FIELD].as_bytes()), texts);
                     }
                     None => rows.push_none(),
                 }
             }
-            Ok(rows)
+            Ok(rows.finish())
         })
     }
 
