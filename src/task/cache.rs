@@ -98,33 +98,48 @@ impl Cache {
         Ok(slot)
     }
 
-    /// Writes every dirty entity's head and timer into `batch`.
+    /// Writes every dirty entity's head and timer into `batch`, by key: the store then finds the place of each near that
+    /// of the one before, which is half of what a write costs it.
     pub fn write(&mut self, programs: &[Program], batch: &mut Batch) {
         let (mut key, mut value) = (Vec::with_capacity(64), Vec::with_capacity(512));
-        for slot in std::mem::take(&mut self.dirty) {
+        let mut put = |kind: Key<'_>, value: Option<&[u8]>| {
+            key.clear();
+            kind.write(&mut key);
+            match value {
+                Some(value) => batch.put(&key, value),
+                None => batch.delete(&key),
+            }
+        };
+        let mut dirty = std::mem::take(&mut self.dirty);
+        dirty.sort_unstable_by(|a, b| self.name(*a).cmp(&self.name(*b)));
+        // Which timers are set, and which are no more.
+        let mut timers: Vec<(Millis, u32, bool)> = Vec::new();
+        for slot in dirty {
             let Slot { id, entity, state, stored_timer, dirty, bytes, .. } = &mut self.slots[slot as usize];
             *dirty = false;
-            let mut fresh = |kind: Key<'_>| {
-                key.clear();
-                kind.write(&mut key);
-                key.clone()
-            };
             value.clear();
             state.encode(&programs[usize::from(*entity)], &mut value);
-            batch.put(&fresh(Key::Head { entity: *entity, id }), &value);
+            put(Key::Head { entity: *entity, id }, Some(&value));
             if state.timer != *stored_timer {
-                if let Some(tau) = *stored_timer {
-                    batch.delete(&fresh(Key::Timer { tau, entity: *entity, id }));
-                }
-                if let Some(tau) = state.timer {
-                    batch.put(&fresh(Key::Timer { tau, entity: *entity, id }), &[]);
-                }
+                timers.extend(stored_timer.map(|tau| (tau, slot, false)));
+                timers.extend(state.timer.map(|tau| (tau, slot, true)));
                 *stored_timer = state.timer;
             }
             let now = state.bytes() + id.len() + size_of::<Slot>();
             self.bytes = self.bytes + now - *bytes as usize;
             *bytes = now as u32;
         }
+        timers.sort_unstable_by(|a, b| (a.0, self.name(a.1)).cmp(&(b.0, self.name(b.1))));
+        for (tau, slot, is_set) in timers {
+            let (entity, id) = self.name(slot);
+            put(Key::Timer { tau, entity, id }, is_set.then_some(&[]));
+        }
+    }
+
+    /// Kind and key of the entity in a slot.
+    fn name(&self, slot: u32) -> (u16, &[u8]) {
+        let Slot { entity, id, .. } = &self.slots[slot as usize];
+        (*entity, id)
     }
 
     /// Drops clean entities that were not used lately until at most `bound` bytes are held.
@@ -170,9 +185,11 @@ struct Changed {
 }
 
 impl ChunkOverlay {
-    /// Writes the changes into `batch` and forgets them.
+    /// Writes the changes into `batch`, by key, and forgets them.
     pub fn write(&mut self, batch: &mut Batch) {
-        for (key, changed) in self.changed.drain() {
+        let mut changes: Vec<(Vec<u8>, Changed)> = self.changed.drain().collect();
+        changes.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        for (key, changed) in changes {
             match changed.bytes {
                 Some(bytes) => batch.put(&key, &bytes),
                 None if changed.stored => batch.delete(&key),
