@@ -31,6 +31,8 @@ const LONGEST_EPOCH: Duration = Duration::from_secs(1);
 /// An epoch is not ended early before it has lasted so many times as long as it took to end the one before: on a machine
 /// that is short of time, or on a slow disk, epochs become fewer rather than records late.
 const EPOCH_SHARE: u32 = 4;
+/// But then not later than after so many intervals: the one before may have ended a backlog.
+const LONGEST_INTERVALS: u32 = 10;
 /// Entities that are refreshed or published in one page.
 const PAGE: usize = 4_096;
 
@@ -108,6 +110,11 @@ impl Running {
         running
     }
 
+    /// How long an epoch lasts at least while the queue is empty.
+    fn shortest_epoch(&self, interval: Duration) -> Duration {
+        (self.epoch_cost * EPOCH_SHARE).min(interval * LONGEST_INTERVALS).max(interval)
+    }
+
     /// Whether the partition is caught up and its watermark has stood still: then the wall clock goes on for it.
     fn is_idle(&self, idle_after: Option<Duration>) -> bool {
         let still = idle_after.is_some_and(|idle| self.watermark_moved.elapsed() >= idle);
@@ -172,9 +179,7 @@ impl Worker {
                 Ok(command) => Some(command),
                 Err(_) => {
                     // The queue is empty: what is folded becomes visible now.
-                    self.end_epochs(|running| {
-                        running.last_epoch.elapsed() >= interval.max(running.epoch_cost * EPOCH_SHARE)
-                    })?;
+                    self.end_epochs(|running| running.last_epoch.elapsed() >= running.shortest_epoch(interval))?;
                     match commands.recv_timeout(interval) {
                         Ok(command) => Some(command),
                         Err(RecvTimeoutError::Timeout) => None,
