@@ -61,7 +61,7 @@ pub(super) struct Source<'r> {
     pub ty: &'r OutputType,
     /// Tells whether a stored text is a value of the type.
     pub is_value: fn(&str, &OutputType) -> bool,
-    /// Rows of before are too old.
+    /// A row from before this is too old.
     pub oldest: Millis,
     pub texts: Texts,
 }

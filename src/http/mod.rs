@@ -3,9 +3,9 @@
 //! Always holds: a client can hold neither memory nor a connection for ever. Connections are capped and have a longest
 //! life; a head must come within a bound of time and bytes, a body too, and an answer must be taken (`patient`). Nothing
 //! here changes anything. A connection lives on one of the server's own `threads`, from its first byte to its last, so
-//! that answering neither waits for the pipeline beside it nor wakes other threads (`pulse`: nor itself). `features` and `feast` write what the
+//! that answering neither waits for the pipeline beside it nor wakes other threads. `features` and `feast` write what the
 //! read side answers, each in its own form; `guard` knows who may ask, `tls` certificates, `openapi` the pages by their
-//! schemas. Left out: other versions of HTTP than 1.
+//! schemas, and `pulse` makes reads cheaper. Left out: other versions of HTTP than 1.
 
 pub mod client;
 mod feast;

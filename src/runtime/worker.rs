@@ -28,10 +28,10 @@ use crate::topology::Plan;
 
 /// The longest that an epoch may last under a backlog.
 const LONGEST_EPOCH: Duration = Duration::from_secs(1);
-/// An epoch is not ended early before it has lasted so many times as long as it took to end the one before: on a machine
-/// that is short of time, or on a slow disk, epochs become fewer rather than records late.
+/// Between the ends of two epochs lies at least so many times as long as the first of them took to end: on a machine that
+/// is short of time, or on a slow disk, epochs become fewer rather than records late.
 const EPOCH_SHARE: u32 = 4;
-/// But then not later than after so many intervals: the one before may have ended a backlog.
+/// But no more than about so many intervals: the one before may have ended a backlog.
 const LONGEST_INTERVALS: u32 = 10;
 /// Entities that are refreshed or published in one page.
 const PAGE: usize = 4_096;
@@ -110,7 +110,7 @@ impl Running {
         running
     }
 
-    /// How long an epoch lasts at least while the queue is empty.
+    /// How long after the end of an epoch the next one ends at the earliest, while the queue is empty.
     fn shortest_epoch(&self, interval: Duration) -> Duration {
         (self.epoch_cost * EPOCH_SHARE).min(interval * LONGEST_INTERVALS).max(interval)
     }
@@ -178,7 +178,7 @@ impl Worker {
             let command = match commands.try_recv() {
                 Ok(command) => Some(command),
                 Err(_) => {
-                    // The queue is empty: what is folded becomes visible now.
+                    // The queue is empty: what is folded becomes visible, unless the epoch before it has only just ended.
                     self.end_epochs(|running| running.last_epoch.elapsed() >= running.shortest_epoch(interval))?;
                     match commands.recv_timeout(interval) {
                         Ok(command) => Some(command),

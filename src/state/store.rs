@@ -14,7 +14,7 @@ pub trait Store: Send + Sync {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>>;
     /// The values under `keys`, in their order.
     fn multi_get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>>;
-    /// The same, without waiting for a disk; `None` where that cannot be known to be possible.
+    /// The same without waiting for a disk, each value as of its own moment; `None` where it might have to wait.
     fn multi_get_in_memory(&self, keys: &[&[u8]]) -> Result<Option<Vec<Option<Vec<u8>>>>>;
     /// At most `limit` pairs with `from <= key < to`, by key.
     fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>>;
