@@ -102,7 +102,8 @@ bench-archive: deps build
 
 # Beside Feast as well, where FEAST_PYTHON names a Python that has it. (Names that begin with KAPPA_ are settings.)
 bench-training: deps build
-	READER_PYTHON="$(HOME)/.cache/kappa/venv/bin/python" cargo test --locked --test long -- bench-training
+	READER_PYTHON="$(HOME)/.cache/kappa/venv/bin/python" FEAST_PYTHON="$(HOME)/.cache/kappa/venv-feast/bin/python" \
+	    cargo test --locked --test long -- bench-training
 
 # The printed join in a real Spark, which takes a minute to come and go.
 spark-sql: deps
