@@ -89,13 +89,10 @@ pub struct Found<'a> {
     index: usize,
 }
 
-impl<'r> Answer<'r> {
+impl Answer<'_> {
     /// What was found of the id at this place of the question; `None`: nothing is stored.
     #[inline]
-    pub fn get<'a>(&'a self, index: usize) -> Option<Found<'a>>
-    where
-        'r: 'a,
-    {
+    pub fn get(&self, index: usize) -> Option<Found<'_>> {
         let index = self.row(index);
         self.rows.get(index).map(|row| Found { answer: self, row, index })
     }

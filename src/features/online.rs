@@ -144,18 +144,20 @@ impl<'r> Ask<'r> {
             false => Vec::new(),
         };
         let columns = if present.is_empty() { Vec::new() } else { self.computed(entity, &present, now)? };
-        let texts = |wanted: &Wanted| match (wanted.computed, columns.get(wanted.place)) {
-            (false, _) => self.slots[wanted.place].map(Texts::Stored).ok_or_else(|| unread(wanted)),
-            (true, None) => Ok(Texts::Computed(vec![None; rows.len()], self.slots[wanted.place])),
-            (true, Some(column)) => {
-                let mut texts = texts(column, &wanted.ty)?.into_iter();
-                let of_row = |row: Option<OnlineRow<'_>>| row.and_then(|_| texts.next().flatten());
-                Ok(Texts::Computed(rows.iter().map(of_row).collect(), self.slots[wanted.place]))
+        let places = |wanted: &Wanted| {
+            let slot = self.slots[wanted.place];
+            if !wanted.computed {
+                return slot.map(Texts::Stored).ok_or_else(|| unread(wanted));
             }
+            // No column, no row that is there.
+            let column = columns.get(wanted.place).map(|column| texts(column, &wanted.ty)).transpose()?;
+            let mut computed = column.into_iter().flatten();
+            let of_row = |row: Option<OnlineRow<'_>>| row.and_then(|_| computed.next().flatten());
+            Ok(Texts::Computed(rows.iter().map(of_row).collect(), slot))
         };
         let source = |wanted: &&'r Wanted| {
             let oldest = wanted.max_age.map_or(Millis::MIN, |max_age| now.saturating_sub(max_age));
-            Ok(Source { ty: &wanted.ty, is_value: wanted.is_value, oldest, texts: texts(wanted)? })
+            Ok(Source { ty: &wanted.ty, is_value: wanted.is_value, oldest, texts: places(wanted)? })
         };
         self.wanted.iter().map(source).collect()
     }

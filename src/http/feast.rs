@@ -283,11 +283,7 @@ impl Times {
         let mut out = Vec::with_capacity(rows * (NEVER.len() + 7));
         let mut instants = Instants::default();
         separated(0..rows, &mut out, |row, out| match answer.get(row) {
-            Some(found) => {
-                out.push(b'"');
-                instants.write(found.event_time(), out);
-                out.push(b'"');
-            }
+            Some(found) => instants.write(found.event_time(), out),
             None => bare(NEVER, out),
         });
         Self(out)
@@ -306,16 +302,17 @@ fn column_end(statuses: &Statuses, times: &Times, out: &mut Vec<u8>) {
 /// Writes the values of a feature; their statuses, if not all are present.
 fn feature_values(column: AnswerColumn<'_>, rows: usize, ty: &OutputType, out: &mut Vec<u8>) -> Option<Statuses> {
     let write = feast_values::writer(ty);
-    let mut all_present = true;
+    let mut statuses = Vec::with_capacity(rows);
     separated(0..rows, out, |row, out| {
         let cell = column.cell(row);
-        all_present &= cell.status == Status::Present;
+        statuses.push(cell.status);
         match cell.text {
             Some(text) => write(text, ty, out),
             None => out.extend_from_slice(b"null"),
         }
     });
-    (!all_present).then(|| Statuses::of((0..rows).map(|row| column.cell(row).status)))
+    let all_present = statuses.iter().all(|status| *status == Status::Present);
+    (!all_present).then(|| Statuses::of(statuses.into_iter()))
 }
 
 /// Items with commas between.

@@ -73,9 +73,9 @@ pub fn found_as_json(entity: &str, id: &str, ask: &Ask<'_>, answer: &Answer<'_>,
     out.extend_from_slice(b",\"features\":{");
     let age = answer.now.saturating_sub(found.event_time());
     let version = found.version().map_or("null".to_string(), |version| version.to_string());
-    let mut of_row = b",\"event_time\":\"".to_vec();
+    let mut of_row = b",\"event_time\":".to_vec();
     Instants::default().write(found.event_time(), &mut of_row);
-    of_row.extend_from_slice(format!("\",\"age_ms\":{age},\"version\":{version}}}").as_bytes());
+    of_row.extend_from_slice(format!(",\"age_ms\":{age},\"version\":{version}}}").as_bytes());
     for (index, ((name, ty), cell)) in ask.columns().zip(found.cells()).enumerate() {
         if index > 0 {
             out.push(b',');

@@ -176,13 +176,14 @@ impl Instants {
         let (seconds, millis) = (in_day / 1_000, in_day % 1_000);
         let two = |number: i64| [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
         let ([h, i], [m, j], [s, k]) = (two(seconds / 3_600), two(seconds / 60 % 60), two(seconds % 60));
+        out.push(b'"');
         out.extend_from_slice(self.date.as_bytes());
         out.extend_from_slice(&[b'T', h, i, b':', m, j, b':', s, k]);
         if millis > 0 {
             let [tens, ones] = two(millis % 100);
             out.extend_from_slice(&[b'.', b'0' + (millis / 100) as u8, tens, ones]);
         }
-        out.push(b'Z');
+        out.extend_from_slice(b"Z\"");
     }
 }
 
@@ -196,7 +197,7 @@ mod tests {
     fn instant(at: Millis) -> String {
         let mut out = Vec::new();
         Instants::default().write(at, &mut out);
-        String::from_utf8(out).unwrap()
+        serde_json::from_slice(&out).unwrap()
     }
 
     #[test]
@@ -221,7 +222,7 @@ mod tests {
                 for at in [at, at / 1_000 * 1_000, at + 1] {
                     let mut out = Vec::new();
                     written.write(at, &mut out);
-                    let text = String::from_utf8(out).unwrap();
+                    let text: String = serde_json::from_slice(&out).unwrap();
                     prop_assert_eq!(text.parse::<jiff::Timestamp>().unwrap().as_millisecond(), at, "{}", text);
                 }
             }

@@ -11,7 +11,7 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures::future::{self, BoxFuture};
+use futures::future::BoxFuture;
 
 use super::text::{self, EVENT_TIME_FIELD, OnlineKey, RowText};
 use super::{OnlineBatch, OnlineHash, OnlineRows, OnlineRowsBuilder, OnlineStore, Position, Progress};
@@ -89,15 +89,16 @@ impl OnlineStore for EmbeddedStore {
     }
 
     fn get_many<'a>(&'a self, online_keys: &'a [String], fields: &'a [&'a str]) -> BoxFuture<'a, Result<OnlineRows>> {
-        // What lies in memory needs no other thread: to wake one costs more than to read.
-        match self.inner.get_many_in_memory(online_keys, fields).transpose() {
-            Some(rows) => Box::pin(future::ready(rows)),
-            None => {
-                let online_keys = online_keys.to_vec();
-                let fields: Vec<String> = fields.iter().map(ToString::to_string).collect();
-                self.blocking(move |inner| inner.get_many(&online_keys, &fields))
-            }
-        }
+        Box::pin(async move {
+            let keys: Vec<Vec<u8>> = online_keys.iter().map(|key| entity_key(key)).collect();
+            // What lies in memory needs no other thread: to wake one costs more than to read.
+            let in_memory = self.inner.store.multi_get_in_memory(&slices(&keys))?;
+            let stored = match in_memory {
+                Some(stored) => stored,
+                None => self.blocking(move |inner| inner.store.multi_get(&slices(&keys))).await?,
+            };
+            self.inner.rows(&stored, fields)
+        })
     }
 
     fn set_progress<'a>(&'a self, partition: i32, progress: Progress) -> BoxFuture<'a, Result<()>> {
@@ -127,7 +128,7 @@ impl Inner {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let now = (self.clock)();
         let keys: Vec<Vec<u8>> = rows.iter().map(|row| entity_key(&row.online_key)).collect();
-        let stored = self.store.multi_get(&keys.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
+        let stored = self.store.multi_get(&slices(&keys))?;
         let mut batch = Batch::default();
         let mut kept: HashMap<&str, Position> = HashMap::new();
         for ((row, key), stored) in rows.iter().zip(&keys).zip(stored) {
@@ -169,19 +170,6 @@ impl Inner {
         let Some(value) = self.store.get(&entity_key(online_key))? else { return Ok(None) };
         let stored = Stored::read(&value)?;
         if stored.expiry <= (self.clock)() { Ok(None) } else { stored.hash().map(Some) }
-    }
-
-    fn get_many(&self, online_keys: &[String], fields: &[String]) -> Result<OnlineRows> {
-        let keys: Vec<Vec<u8>> = online_keys.iter().map(|key| entity_key(key)).collect();
-        let stored = self.store.multi_get(&keys.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
-        self.rows(&stored, &fields.iter().map(String::as_str).collect::<Vec<_>>())
-    }
-
-    /// `None` where that may have to wait for a disk.
-    fn get_many_in_memory(&self, online_keys: &[String], fields: &[&str]) -> Result<Option<OnlineRows>> {
-        let keys: Vec<Vec<u8>> = online_keys.iter().map(|key| entity_key(key)).collect();
-        let stored = self.store.multi_get_in_memory(&keys.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
-        stored.map(|stored| self.rows(&stored, fields)).transpose()
     }
 
     fn rows(&self, stored: &[Option<Vec<u8>>], fields: &[&str]) -> Result<OnlineRows> {
@@ -330,6 +318,10 @@ fn incoming(batch: &OnlineBatch<'_>) -> Result<Vec<Incoming>> {
 
 fn entity_key(online_key: &str) -> Vec<u8> {
     [&[ENTITY], online_key.as_bytes()].concat()
+}
+
+fn slices(keys: &[Vec<u8>]) -> Vec<&[u8]> {
+    keys.iter().map(Vec::as_slice).collect()
 }
 
 fn expiry_key(expiry: Millis, online_key: &str) -> Vec<u8> {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::time::Millis;
 
 /// A row for each online key that was asked for, in their order. All texts lie in one piece: a row costs no allocation.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct OnlineRows {
     /// Fields of a row.
     width: usize,
