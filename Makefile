@@ -100,7 +100,7 @@ bench-replay: deps build
 bench-archive: deps build
 	cargo test --locked --test long -- bench-archive
 
-# Beside Feast as well, where FEAST_PYTHON names a Python that has it. (Names that begin with KAPPA_ are settings.)
+# Beside Feast as well. (Names that begin with KAPPA_ are settings.)
 bench-training: deps build
 	READER_PYTHON="$(HOME)/.cache/kappa/venv/bin/python" FEAST_PYTHON="$(HOME)/.cache/kappa/venv-feast/bin/python" \
 	    cargo test --locked --test long -- bench-training

@@ -8,6 +8,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use crate::support::duckdb::offer_delta_to_duckdb;
 use crate::support::kafka;
 use crate::support::page;
 use crate::support::redis::{RedisServer, free_port};
@@ -125,16 +126,6 @@ pub fn python() -> PathBuf {
     let python = own.unwrap_or_else(|| home.join(".cache/kappa/venv/bin/python3"));
     assert!(python.exists(), "{} is not there: run scripts/deps.sh", python.display());
     python
-}
-
-/// DuckDB loads its reader of Delta tables by itself, from its site or from here: the package that deps.sh installs.
-pub fn offer_delta_to_duckdb(python: &Path, home: &Path) {
-    let code = "import duckdb_ext, pathlib; print(pathlib.Path(duckdb_ext.__path__[0]) / 'extensions')";
-    let found = Command::new(python).args(["-c", code]).output().unwrap();
-    let extensions = String::from_utf8(found.stdout).unwrap();
-    assert!(Path::new(extensions.trim()).is_dir(), "duckdb-ext-delta is not installed: run scripts/deps.sh");
-    std::fs::create_dir(home.join(".duckdb")).unwrap();
-    std::os::unix::fs::symlink(extensions.trim(), home.join(".duckdb/extensions")).unwrap();
 }
 
 /// Whether a text is what the page shows, where `<name>` stands for one or more characters of a line.

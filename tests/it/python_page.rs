@@ -5,7 +5,8 @@ use std::process::Command;
 
 use kappa::source::{Codec, Record};
 
-use crate::first_topology::{is_shown, offer_delta_to_duckdb, python};
+use crate::first_topology::{is_shown, python};
+use crate::support::duckdb::offer_delta_to_duckdb;
 use crate::support::running::{Live, free_address, is_ready, wait_until};
 use crate::support::verify::Place;
 use crate::support::{kafka, page, producer};

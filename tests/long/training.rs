@@ -25,6 +25,8 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
+use crate::support::duckdb::offer_delta_to_duckdb;
+
 #[derive(clap::Args)]
 pub struct Arguments {
     #[arg(long, default_value_t = 10_000_000)]
@@ -279,7 +281,11 @@ impl Place {
             lines[1].1.push(took(peer(&python(), "duckdb")));
             lines[2].1.push(took(peer(&python(), "polars")));
             if let Some(feast) = feast.as_ref().filter(|_| round == 1) {
-                lines[3].1.push(took(peer(feast, "feast")));
+                let home = tempfile::tempdir().expect("a temporary directory");
+                offer_delta_to_duckdb(Path::new(feast), home.path());
+                let mut command = peer(feast, "feast");
+                command.env("HOME", home.path());
+                lines[3].1.push(took(command));
             }
             let last = lines.iter().map(|(tool, took)| format!("{tool} {:?}", took.last()));
             eprintln!("round {round}: {}", last.collect::<Vec<_>>().join(", "));

@@ -7,6 +7,7 @@ pub mod changed;
 pub mod compare;
 pub mod determinism;
 pub mod disk;
+pub mod duckdb;
 pub mod engine;
 pub mod generate;
 pub mod http;

@@ -138,16 +138,7 @@ def polars(labels, table, out):
 
 def feast(labels, table, out):
     import datetime
-    import os
     import tempfile
-
-    import duckdb_ext
-
-    # DuckDB, which Feast opens, loads its reader of Delta tables from below the home directory.
-    home = pathlib.Path(tempfile.mkdtemp())
-    (home / ".duckdb").mkdir()
-    (home / ".duckdb" / "extensions").symlink_to(pathlib.Path(duckdb_ext.__path__[0]) / "extensions")
-    os.environ["HOME"] = str(home)
 
     import pandas as pd
     from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use kappa::source::{Codec, Record};
 
-use crate::first_topology::offer_delta_to_duckdb;
+use crate::support::duckdb::offer_delta_to_duckdb;
 use crate::support::running::{Live, free_address, is_ready, wait_until};
 use crate::support::verify::Place;
 use crate::support::{kafka, producer};
