@@ -88,13 +88,17 @@ impl Morning {
 
     /// Runs one program of the page; what it prints.
     fn run(&self, block: &Block) -> String {
-        let mut command = match block.language {
-            "sh" => Command::new("bash"),
-            "python" => Command::new(python()),
-            "python feast" => Command::new(environment("feast")),
-            "python torch" => Command::new(environment("torch")),
+        let program = match block.language {
+            "sh" => PathBuf::from("bash"),
+            "python" => python(),
+            "python feast" => environment("feast"),
+            "python torch" => environment("torch"),
             other => panic!("a block of `{other}`: say how it is to be tested"),
         };
+        let mut command = Command::new(program);
+        if block.language.starts_with("python") {
+            command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/leave.py"));
+        }
         let path = [Path::new(env!("CARGO_BIN_EXE_kappa")).parent().unwrap(), environment("feast").parent().unwrap()]
             .map(|folder| folder.display().to_string())
             .join(":");

@@ -19,6 +19,8 @@ import pathlib
 import subprocess
 import sys
 
+from leave import leave
+
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 MICROSECOND = datetime.timedelta(microseconds=1)
 
@@ -186,4 +188,4 @@ def agreed(options):
 
 
 if __name__ == "__main__":
-    main()
+    leave(main)

@@ -29,6 +29,8 @@ import time
 import urllib.parse
 import warnings
 
+from leave import leave
+
 warnings.filterwarnings("ignore")
 os.environ.setdefault("FEAST_USAGE", "False")
 
@@ -337,4 +339,4 @@ def train_all(repository, view, wanted, file_nested):
 
 
 if __name__ == "__main__":
-    main()
+    leave(main)

@@ -18,6 +18,8 @@ import json
 import pathlib
 import sys
 
+from leave import leave
+
 FIXED = ["user_id", "event_time", "known_at", "partition", "offset", "sequence", "ordinal", "version", "event_date"]
 
 
@@ -181,8 +183,12 @@ def feast(labels, table, out):
     job.to_df().to_parquet(out)
 
 
-if __name__ == "__main__":
+def main():
     commands = {"compare": compare, "same": same, "sample": sample, "duckdb": duckdb, "polars": polars, "feast": feast}
     if len(sys.argv) < 2 or sys.argv[1] not in commands:
         sys.exit(__doc__)
     commands[sys.argv[1]](*sys.argv[2:])
+
+
+if __name__ == "__main__":
+    leave(main)
