@@ -133,7 +133,7 @@ impl Publisher {
                 published |= self.publish_pending(&outbox).await?;
             }
             if published {
-                self.rest(began.elapsed()).await;
+                self.rest(began.elapsed(), jobs).await?;
             }
             if published || !idle {
                 continue;
@@ -155,14 +155,19 @@ impl Publisher {
 
     /// Leaves the store to its readers for as long as it was written to, but not for long, and not when rows pile up. What
     /// comes meanwhile is written in fewer calls, and of each entity only the newest row: under load that costs less than
-    /// writing at once.
-    async fn rest(&mut self, worked: Duration) {
-        if self.outboxes.iter().all(|outbox| outbox.pressure(Cursor::Online) < FULL) && !self.draining.borrow().finish {
+    /// writing at once. Jobs are not kept waiting: somebody counts their pages.
+    async fn rest(&mut self, worked: Duration, jobs: &mut Receiver<Job>) -> Result<()> {
+        let end = tokio::time::Instant::now() + worked.min(LONGEST_REST);
+        while self.outboxes.iter().all(|outbox| outbox.pressure(Cursor::Online) < FULL)
+            && !self.draining.borrow().finish
+        {
             tokio::select! {
-                () = tokio::time::sleep(worked.min(LONGEST_REST)) => {}
-                _ = self.draining.changed() => {}
+                () = tokio::time::sleep_until(end) => break,
+                _ = self.draining.changed() => break,
+                Some(job) = jobs.recv() => self.job(job).await?,
             }
         }
+        Ok(())
     }
 
     /// What an earlier run published must still be there: where nothing waits, the store is as far as the state; where
