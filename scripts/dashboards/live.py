@@ -14,10 +14,6 @@ EMPTY = {'ALERTS{alertname=~"Kappa.*"}': "nothing fires"}
 # Metrics that no panel shows, each with its reason.
 NOT_SHOWN = {
     "kappa_watermark_delay_seconds": "the panel takes the clock and the watermark, which hold while a task waits",
-    "kappa_archive_records_total": "0 unless an archive is kept",
-    "kappa_archive_bytes_total": "0 unless an archive is kept",
-    "kappa_archive_commits_total": "0 unless an archive is kept",
-    "kappa_archive_lag_records": "0 unless an archive is kept",
 }
 # Metrics of others.
 FOREIGN = {"up", "ALERTS", "node_filesystem_avail_bytes", "node_filesystem_size_bytes"}

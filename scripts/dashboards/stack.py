@@ -187,6 +187,7 @@ class Stack:
 
 
 def image_environment():
-    """The ENV line of the Dockerfile."""
-    line = re.search(r"^ENV (.+)$", (DOCKER / "Dockerfile").read_text(), re.MULTILINE)
-    return dict(pair.split("=", 1) for pair in shlex.split(line[1]))
+    """The ENV lines of the Dockerfile's last stage: the image is that one, those before it only build."""
+    last = re.split(r"^FROM ", (DOCKER / "Dockerfile").read_text(), flags=re.MULTILINE)[-1]
+    lines = re.findall(r"^ENV (.+)$", last, re.MULTILINE)
+    return dict(pair.split("=", 1) for line in lines for pair in shlex.split(line))
