@@ -17,6 +17,7 @@ impl From<Corrupt> for crate::error::Error {
 }
 
 /// Appends an unsigned number, 7 bits a byte.
+#[inline]
 pub fn put_u64(out: &mut Vec<u8>, mut n: u64) {
     while n >= 0x80 {
         out.push(n as u8 | 0x80);
@@ -26,6 +27,7 @@ pub fn put_u64(out: &mut Vec<u8>, mut n: u64) {
 }
 
 /// Appends a signed number, small magnitudes short.
+#[inline]
 pub fn put_i64(out: &mut Vec<u8>, n: i64) {
     put_u64(out, ((n << 1) ^ (n >> 63)) as u64);
 }

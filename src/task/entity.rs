@@ -59,6 +59,17 @@ pub trait EntityChunks {
     fn queue(&mut self, queue: usize) -> impl Chunks + '_;
 }
 
+/// The first timer of one kind's windows; [`Millis::MAX`], which is after every time, when none has one. A loop: every
+/// record and every timer passes here, and a chain of zipped iterators took three times as long.
+#[inline]
+fn soonest<S, W>(specs: &[S], windows: &[W], timer: impl Fn(&S, &W) -> Option<Millis>) -> Millis {
+    let mut first = Millis::MAX;
+    for (index, window) in windows.iter().enumerate() {
+        first = timer(&specs[index], window).map_or(first, |time| first.min(time));
+    }
+    first
+}
+
 /// The number of a stack's chunks: those of tiles come before.
 pub fn stack_queue(program: &Program, stack: usize) -> usize {
     program.tiles.len() + stack
@@ -381,15 +392,15 @@ impl Windows {
     }
 
     fn next_timer(&self, program: &Program, at: Millis) -> Option<Millis> {
-        let tiles = program.tiles.iter().zip(&self.tiles).filter_map(|(spec, tiles)| tiles.next_timer(spec));
-        let extremes = program.extremes.iter().zip(&self.extremes).filter_map(|(spec, kept)| kept.next_timer(spec));
-        let stacks = program.stacks.iter().zip(&self.stacks).filter_map(|(spec, stack)| stack.next_timer(spec));
-        let sessions = program.sessions.iter().zip(&self.sessions).filter_map(|(spec, runs)| runs.next_timer(spec, at));
-        let tumblings =
-            program.tumblings.iter().zip(&self.tumblings).filter_map(|(spec, all)| all.next_timer(spec, at));
-        tiles.chain(extremes).chain(stacks).chain(sessions).chain(tumblings).min()
+        let first = soonest(&program.tiles, &self.tiles, |spec, tiles| tiles.next_timer(spec))
+            .min(soonest(&program.extremes, &self.extremes, |spec, extremes| extremes.next_timer(spec)))
+            .min(soonest(&program.stacks, &self.stacks, |spec, stack| stack.next_timer(spec)))
+            .min(soonest(&program.sessions, &self.sessions, |spec, sessions| sessions.next_timer(spec, at)))
+            .min(soonest(&program.tumblings, &self.tumblings, |spec, tumbling| tumbling.next_timer(spec, at)));
+        (first < Millis::MAX).then_some(first)
     }
 
+    #[inline]
     fn acc(&self, program: &Program, place: Place, at: Millis) -> Option<&Acc> {
         match place {
             Place::Lifetime(i) => self.lifetime.get(i),

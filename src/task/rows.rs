@@ -98,8 +98,9 @@ impl RowBuilder {
         self.offsets.append_value(head.offset);
         self.sequences.append_value(head.sequence);
         self.ordinals.append_value(head.ordinal);
-        for ((column, reading), lost) in self.features.iter_mut().zip(&program.readings).zip(&mut self.lost) {
-            *lost += u64::from(push(column, program, reading, state, head.event_time));
+        for (index, reading) in program.readings.iter().enumerate() {
+            let lost = push(&mut self.features[index], program, reading, state, head.event_time);
+            self.lost[index] += u64::from(lost);
         }
         self.rows += 1;
         self.bytes += key.len() + 44 + self.features.iter_mut().map(ColumnBuilder::pushed_bytes).sum::<usize>();
