@@ -155,7 +155,7 @@ impl Publisher {
 
     /// Leaves the store to its readers for as long as it was written to, but not for long, and not when rows pile up. What
     /// comes meanwhile is written in fewer calls, and of each entity only the newest row: under load that costs less than
-    /// writing at once. Jobs are not kept waiting: somebody counts their pages.
+    /// writing at once. Jobs go on meanwhile: a cut-over waits for each of its pages.
     async fn rest(&mut self, worked: Duration, jobs: &mut Receiver<Job>) -> Result<()> {
         let end = tokio::time::Instant::now() + worked.min(LONGEST_REST);
         while self.outboxes.iter().all(|outbox| outbox.pressure(Cursor::Online) < FULL)
